@@ -1,0 +1,5 @@
+//! Chromium's way of threading for everybody.
+
+mod sync;
+mod queue;
+mod zoo;

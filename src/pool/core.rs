@@ -1,0 +1,517 @@
+//! What all handles and threads of one pool share, and how a task gets from a poster to a worker.
+//!
+//! Legend of the fields: `I` immutable after start · `A` atomic, see its page · `L` inside its lock.
+#![forbid(unsafe_code)]
+
+use std::cell::RefCell;
+use std::panic::Location;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_utils::CachePadded;
+
+use super::idle::Idle;
+use super::ledger::{Count, Ledger};
+use super::observe::{self, Hooks, Running};
+use super::shutdown::{Completion, Tracker};
+use super::staff::Staff;
+use super::stall::Watch;
+use super::timer::{Inserted, Receiver, Timers};
+use crate::error::{RejectReason, Rejected};
+use crate::park::{Bell, Parker};
+use crate::queue::steal::{Injector, Owner, Steal, Thief, deque};
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Mutex, local};
+use crate::task::current::{self, Name};
+use crate::task::raw::{Body, Discard, Extension, Opened, Runner, Tally, Task, Ticket, Turn};
+use crate::task::site::Site;
+use crate::task::traits::{Meta, Priority};
+use crate::time::clock::{Clock, Moment};
+use crate::zoo;
+
+/// What the builder settled.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) name: Name,
+    pub(crate) workers: usize,
+    pub(crate) best_effort_max: usize,
+    pub(crate) threads_max: usize,
+    pub(crate) stack_size: Option<usize>,
+    pub(crate) stall_threshold: Duration,
+    pub(crate) hooks: Hooks,
+}
+
+/// What others may know and touch of one worker.
+pub(crate) struct Slot {
+    pub(crate) thief: Thief<Ticket>,
+    /// The owner's end of the deque, while no thread has it.
+    pub(crate) owner: Mutex<Option<Owner<Ticket>>>,
+    pub(crate) parker: Parker,
+    /// Site and traits of the running task, in one word; meaningful while the ledger says that one runs.
+    published: AtomicU64,
+    names: Mutex<Names>,
+    /// Called back from the reserve.
+    pub(crate) is_called: AtomicBool,
+}
+
+#[derive(Default)]
+struct Names {
+    task: Option<Name>,
+    runner: Option<Name>,
+}
+
+impl Slot {
+    fn new() -> Self {
+        let (owner, thief) = deque();
+        Self {
+            thief,
+            owner: Mutex::new(Some(owner)),
+            parker: Parker::new(),
+            published: AtomicU64::new(0),
+            names: Mutex::new(Names::default()),
+            is_called: AtomicBool::new(false),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn publish(&self, site: &Site, meta: Meta) {
+        // Relaxed: read for reports only.
+        self.published.store(u64::from(site.index()) << 32 | u64::from(meta.bits()), Ordering::Relaxed);
+    }
+
+    pub(crate) fn publish_name(&self, name: Option<Name>) {
+        let before = std::mem::replace(&mut self.names.lock().task, name);
+        drop(before);
+    }
+
+    pub(crate) fn publish_runner(&self, name: Option<Name>) {
+        let before = std::mem::replace(&mut self.names.lock().runner, name);
+        drop(before);
+    }
+
+    /// The task that was published last.
+    pub(crate) fn running(&self) -> Option<(Running, Meta)> {
+        // Relaxed: as in `publish`.
+        let word = self.published.load(Ordering::Relaxed);
+        let site = Site::by_index((word >> 32) as u32)?;
+        let names = self.names.lock();
+        let running = Running { site, name: names.task.clone(), runner: names.runner.clone() };
+        Some((running, Meta::from_bits(word as u32)))
+    }
+}
+
+/// The shared part of a pool.
+pub(crate) struct Core {
+    pub(crate) settings: Settings,                  // I
+    pub(crate) clock: Arc<dyn Clock>,               // I
+    pub(crate) tracker: Tracker,                    // A
+    pub(crate) ledger: Ledger,                      // A
+    pub(crate) idle: Idle,                          // A
+    injectors: [CachePadded<Injector<Ticket>>; 3],  // A
+    pub(crate) slots: Box<[Slot]>,                  // A, L
+    /// Slots below this have or had a thread.
+    pub(crate) slots_used: AtomicUsize,             // A
+    best_effort_running: AtomicUsize,               // A
+    pub(crate) timers: Timers,                      // L
+    pub(crate) service: Parker,                     // A
+    pub(crate) staff: Staff,                        // L
+    pub(crate) watch: Watch,                        // L
+    /// Rings when nothing may be left to run.
+    pub(crate) quiet: Bell,                         // L
+    /// Rings when shutdown made progress.
+    pub(crate) ended: Bell,                         // L
+    /// Counters of tasks that belong to the pool itself.
+    pub(crate) tally: Tally,                        // A
+}
+
+/// What a worker thread knows of itself.
+pub(crate) struct Here {
+    pub(crate) core: Arc<Core>,
+    pub(crate) index: usize,
+    pub(crate) owner: Owner<Ticket>,
+}
+
+local! {
+    static HERE: RefCell<Option<Rc<Here>>> = RefCell::new(None);
+}
+
+/// Makes this thread the worker, or with `None` no worker any more.
+pub(crate) fn set_here(here: Option<Rc<Here>>) {
+    let before = HERE.with(|slot| slot.replace(here));
+    drop(before);
+}
+
+/// The worker that this thread is.
+pub(crate) fn here() -> Option<Rc<Here>> {
+    HERE.try_with(|slot| slot.borrow().clone()).ok().flatten()
+}
+
+impl Core {
+    pub(crate) fn new(settings: Settings, clock: Arc<dyn Clock>) -> Self {
+        let threads_max = settings.threads_max;
+        Self {
+            timers: Timers::new(clock.now()),
+            clock,
+            tracker: Tracker::default(),
+            ledger: Ledger::new(threads_max),
+            idle: Idle::new(threads_max),
+            injectors: std::array::from_fn(|_| CachePadded::new(Injector::new())),
+            slots: (0..threads_max).map(|_| Slot::new()).collect(),
+            slots_used: AtomicUsize::new(0),
+            best_effort_running: AtomicUsize::new(0),
+            service: Parker::new(),
+            staff: Staff::new(threads_max),
+            watch: Watch::new(threads_max, settings.stall_threshold),
+            quiet: Bell::new(),
+            ended: Bell::new(),
+            tally: Tally::default(),
+            settings,
+        }
+    }
+
+    /// Calls `f` with this thread's worker, if it is one of this pool.
+    #[inline]
+    pub(crate) fn with_here<T>(&self, f: impl FnOnce(Option<&Here>) -> T) -> T {
+        let mut f = Some(f);
+        let answer = HERE.try_with(|slot| {
+            let here = slot.borrow();
+            let mine = here.as_deref().filter(|here| std::ptr::eq(&*here.core, self));
+            f.take().map(|f| f(mine))
+        });
+        match (answer, f) {
+            (Ok(Some(value)), _) => value,
+            (_, Some(f)) => f(None),
+            _ => unreachable!("the closure is called once"),
+        }
+    }
+
+    /// The index of this thread's worker, if it is one of this pool.
+    #[inline]
+    pub(crate) fn worker_index(&self) -> Option<usize> {
+        self.with_here(|here| here.map(|here| here.index))
+    }
+
+    /// True on a worker of this pool.
+    pub(crate) fn is_here(&self) -> bool {
+        self.worker_index().is_some()
+    }
+
+    // ---- posting ----------------------------------------------------------------------------------------------------
+
+    /// Wraps a closure posted from `location` by what runs on this thread.
+    #[inline]
+    pub(crate) fn wrap<F>(f: F, location: &'static Location<'static>, meta: Meta, name: Option<Name>) -> Task
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        let site = Site::intern(current::site(), location);
+        if name.is_none() && !observe::is_tracing() {
+            return Task::plain(f, site, meta);
+        }
+        Task::plain_extended(f, Self::extension(name), site, meta)
+    }
+
+    /// As [`wrap`](Self::wrap), for a body that fits beside an extension.
+    pub(crate) fn wrap_body<B: Body>(
+        body: B,
+        location: &'static Location<'static>,
+        meta: Meta,
+        name: Option<Name>,
+    ) -> Task {
+        let site = Site::intern(current::site(), location);
+        if name.is_none() && !observe::is_tracing() {
+            return Task::new(body, site, meta);
+        }
+        Task::extended(body, Self::extension(name), site, meta)
+    }
+
+    #[cold]
+    fn extension(name: Option<Name>) -> Box<Extension> {
+        let mut extension = Box::new(Extension { name, ..Extension::default() });
+        if observe::is_tracing() {
+            observe::stamp(&mut extension);
+        }
+        extension
+    }
+
+    /// Accepts a task of these traits, or says why not. An accepted one must be submitted.
+    #[inline]
+    pub(crate) fn admit(&self, meta: Meta) -> Result<(), RejectReason> {
+        if self.tracker.admit(meta) { Ok(()) } else { Err(RejectReason::ShutDown) }
+    }
+
+    /// Gives back what was refused, and tells.
+    #[cold]
+    pub(crate) fn reject<F>(
+        &self,
+        task: F,
+        name: Option<Name>,
+        location: &'static Location<'static>,
+        runner: Option<Name>,
+        reason: RejectReason,
+    ) -> Rejected<F> {
+        self.ledger.count(self.worker_index(), Count::Rejected);
+        self.settings.hooks.tell_rejected(name, location, runner, reason);
+        Rejected::new(reason, task)
+    }
+
+    /// Queues an admitted task of the pool itself.
+    #[inline]
+    pub(crate) fn submit_task(&self, task: Task, what: Count) {
+        self.with_here(|here| {
+            self.ledger.count(here.map(|here| here.index), what);
+            let class = task.meta().priority();
+            self.submit_from(here, Ticket::of_task(task), class);
+        });
+    }
+
+    /// Queues something to run, and wakes a worker for it if one should be.
+    #[inline]
+    pub(crate) fn submit(&self, ticket: Ticket, class: Priority) {
+        self.with_here(|here| self.submit_from(here, ticket, class));
+    }
+
+    #[inline]
+    fn submit_from(&self, here: Option<&Here>, ticket: Ticket, class: Priority) {
+        if zoo::has("Z2") {
+            self.notify(here);
+        }
+        match here {
+            Some(here) if class == Priority::UserVisible && !self.is_strict() => here.owner.push(ticket),
+            _ => self.injectors[class.index()].push(ticket),
+        }
+        if !zoo::has("Z2") {
+            self.notify(here);
+        }
+        // WHY: after the fence in `notify`; see the page of `shutdown`, step (C).
+        if self.tracker.is_complete() {
+            self.sweep();
+        }
+    }
+
+    /// In a pool of one worker everything goes through the injectors, so that tasks start in the order in which they became ready (PRI-1).
+    #[inline]
+    pub(crate) fn is_strict(&self) -> bool {
+        self.settings.workers == 1
+    }
+
+    #[inline]
+    pub(crate) fn notify(&self, here: Option<&Here>) {
+        if let Some(worker) = self.idle.claim() {
+            self.wake(here, worker);
+        }
+    }
+
+    #[cold]
+    fn wake(&self, here: Option<&Here>, worker: usize) {
+        self.ledger.count(here.map(|here| here.index), Count::WakeUps);
+        self.slots[worker].parker.unpark();
+    }
+
+    /// Adds a timer for an admitted task.
+    pub(crate) fn insert_timer(&self, due: Moment, task: Task, receiver: Arc<dyn Receiver>) -> Result<Inserted, Task> {
+        let inserted = self.timers.insert(due, task, receiver)?;
+        if inserted.is_earliest {
+            self.wake_service();
+        }
+        Ok(inserted)
+    }
+
+    pub(crate) fn wake_service(&self) {
+        self.service.unpark();
+        if self.staff.is_without_service() {
+            // A worker drives the timers; all are asked, since any may be the one that sleeps until then.
+            self.unpark_all();
+        }
+    }
+
+    /// The moment `delay` from now.
+    pub(crate) fn due_after(&self, delay: Duration) -> Moment {
+        self.clock.now().saturating_add(delay)
+    }
+
+    // ---- taking -----------------------------------------------------------------------------------------------------
+
+    /// The oldest ticket of a class that every worker can see.
+    #[inline]
+    pub(crate) fn take_injected(&self, class: Priority, into: Option<&Owner<Ticket>>) -> Option<Ticket> {
+        let injector = &self.injectors[class.index()];
+        if injector.is_empty() {
+            return None;
+        }
+        until_settled(|| match into {
+            Some(owner) => injector.steal_batch_and_pop(owner),
+            None => injector.steal(),
+        })
+    }
+
+    /// True when a ticket of this class is queued where every worker can see it.
+    #[inline]
+    pub(crate) fn is_waiting(&self, class: Priority) -> bool {
+        !self.injectors[class.index()].is_empty()
+    }
+
+    /// Reserves the right to run a best-effort ticket (PRI-3).
+    pub(crate) fn enter_best_effort(&self) -> bool {
+        let limit = self.settings.best_effort_max;
+        let enter = |running: usize| (running < limit).then_some(running + 1);
+        // Relaxed: a count that publishes nothing; a worker that is refused is covered by `leave_best_effort`.
+        self.best_effort_running.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enter).is_ok()
+    }
+
+    pub(crate) fn leave_best_effort(&self) {
+        // Relaxed: as above; the fence in `notify` orders it before the look at the sleepers.
+        self.best_effort_running.fetch_sub(1, Ordering::Relaxed);
+        if self.is_waiting(Priority::BestEffort) {
+            self.with_here(|here| self.notify(here));
+        }
+    }
+
+    fn may_enter_best_effort_racy(&self) -> bool {
+        // Relaxed: see the name.
+        self.best_effort_running.load(Ordering::Relaxed) < self.settings.best_effort_max
+    }
+
+    /// True when a worker could find something to run.
+    pub(crate) fn has_work(&self) -> bool {
+        self.is_waiting(Priority::UserBlocking)
+            || self.is_waiting(Priority::UserVisible)
+            || self.used_slots().iter().any(|slot| !slot.thief.is_empty())
+            || (self.is_waiting(Priority::BestEffort) && self.may_enter_best_effort_racy())
+    }
+
+    pub(crate) fn used_slots(&self) -> &[Slot] {
+        // ORDER core.slots: Acquire; a slot is set up before it is counted; pairs with staff.slots.
+        let used = self.slots_used.load(Ordering::Acquire);
+        &self.slots[..used.min(self.slots.len())]
+    }
+
+    /// True when work above `class` waits and no worker is free for it (PRI-6, SEQ-5).
+    #[inline]
+    pub(crate) fn is_pressed(&self, class: Priority) -> bool {
+        let above = match class {
+            Priority::UserBlocking => false,
+            Priority::UserVisible => self.is_waiting(Priority::UserBlocking),
+            Priority::BestEffort => {
+                self.is_waiting(Priority::UserBlocking)
+                    || self.is_waiting(Priority::UserVisible)
+                    || self.used_slots().iter().any(|slot| !slot.thief.is_empty())
+            }
+        };
+        above && !self.idle.has_free_worker_racy()
+    }
+
+    // ---- ending -----------------------------------------------------------------------------------------------------
+
+    /// Starts the shutdown; queued work that does not block it is dropped by the workers.
+    pub(crate) fn start_shutdown(&self) {
+        if self.tracker.start() == Completion::Mine {
+            self.completed();
+        }
+        self.timers.close();
+        self.unpark_all();
+        self.ended.ring();
+    }
+
+    /// Nothing that blocks shutdown is left.
+    pub(crate) fn completed(&self) {
+        self.unpark_all();
+        self.service.unpark();
+        self.ended.ring();
+    }
+
+    pub(crate) fn unpark_all(&self) {
+        for slot in self.used_slots() {
+            slot.parker.unpark();
+        }
+    }
+
+    /// Counts the end of a task, and completes the shutdown if it was the last one waited for.
+    #[inline]
+    pub(crate) fn ended(&self, meta: Meta, ran: bool) {
+        if self.tracker.ended(meta, ran) == Completion::Mine {
+            self.completed();
+        }
+    }
+
+    /// Drops everything that is queued, after completion, when perhaps no worker is left to do it.
+    #[cold]
+    pub(crate) fn sweep(&self) {
+        let mut sweeper = Sweeper { core: self };
+        while let Some(ticket) = self.take_anything() {
+            match ticket.open() {
+                Opened::Task(task) => sweeper.discard(task, Discard::ShutDown, &self.tally),
+                Opened::Object(object) => object.run(&mut sweeper),
+            }
+        }
+        self.quiet.ring();
+    }
+
+    fn take_anything(&self) -> Option<Ticket> {
+        let injected = Priority::DESCENDING.into_iter().find_map(|class| self.take_injected(class, None));
+        injected.or_else(|| self.used_slots().iter().find_map(|slot| until_settled(|| slot.thief.steal())))
+    }
+
+    /// Drops a task unrun, outside of every lock (POST-5), and counts it.
+    pub(crate) fn discard(&self, task: Task, why: Discard, tally: &Tally) {
+        let meta = task.meta();
+        let worker = self.worker_index();
+        self.ledger.count(worker, Count::Started);
+        Tally::count(&tally.started);
+        crate::task::panic::drop_quietly(DiscardOnDrop(Some(task), why));
+        Tally::count(&tally.dropped);
+        self.ledger.count(worker, Count::Dropped);
+        self.ended(meta, false);
+    }
+}
+
+/// Discards its task with a reason when dropped.
+struct DiscardOnDrop(Option<Task>, Discard);
+
+impl Drop for DiscardOnDrop {
+    fn drop(&mut self) {
+        if let Some(task) = self.0.take() {
+            task.discard(self.1);
+        }
+    }
+}
+
+/// Asks until the answer is not "try again".
+#[inline]
+pub(crate) fn until_settled(mut steal: impl FnMut() -> Steal<Ticket>) -> Option<Ticket> {
+    loop {
+        match steal() {
+            Steal::Success(ticket) => return Some(ticket),
+            Steal::Empty => return None,
+            Steal::Retry => crate::sync::spin_loop(),
+        }
+    }
+}
+
+/// The turn in which nothing runs any more.
+struct Sweeper<'a> {
+    core: &'a Core,
+}
+
+impl Turn for Sweeper<'_> {
+    fn enter(&mut self, _runner: &Runner) {}
+
+    fn run(&mut self, task: Task, tally: &Tally) {
+        self.discard(task, Discard::ShutDown, tally);
+    }
+
+    fn discard(&mut self, task: Task, why: Discard, tally: &Tally) {
+        self.core.discard(task, why, tally);
+    }
+
+    fn is_over(&mut self) -> bool {
+        false
+    }
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core").field("name", &self.settings.name).finish_non_exhaustive()
+    }
+}

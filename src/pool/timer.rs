@@ -1,0 +1,109 @@
+//! The delay manager: a timer wheel that hands ripe tasks to their runners.
+//!
+//! It runs no user code and waits for nobody: what is ripe is taken out under the lock, and given to its runner after it, which only appends it
+//! to an unbounded queue (DLY-3). It reads no clock: whoever drives it says what time it is.
+//!
+//! The bad interleaving: a timer is inserted that is due before the driver's sleep ends, just while the driver computes that sleep. Excluded because
+//! the driver states under the lock until when it will sleep, and an insert that is earlier says so, which obliges its caller to wake the
+//! driver; the wake-up is a permit, so it is not lost if the driver has not parked yet.
+//!
+//! Witnessed by `tests::loom_*` in `pool/tests/timer_loom.rs`.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use crate::sync::Mutex;
+use crate::task::raw::Task;
+use crate::time::clock::Moment;
+use crate::time::wheel::{TimerKey, Wheel};
+
+/// Where a task goes when its delay is over, or when it never will be.
+pub(crate) trait Receiver: Send + Sync {
+    /// The delay is over.
+    fn ripen(&self, task: Task);
+    /// The delay will not end: the pool shuts down.
+    fn drop_unripe(&self, task: Task);
+}
+
+struct Entry {
+    task: Task,
+    receiver: Arc<dyn Receiver>,
+}
+
+struct State {
+    wheel: Wheel<Entry>,
+    /// When the driver looks next without being woken.
+    next_look: Moment,
+    closed: bool,
+}
+
+/// The delay manager; see the page above.
+pub(crate) struct Timers(Mutex<State>);
+
+/// A timer was inserted.
+#[must_use = "the driver may have to be woken"]
+pub(crate) struct Inserted {
+    pub(crate) key: TimerKey,
+    /// It is due before the driver looks next.
+    pub(crate) is_earliest: bool,
+}
+
+impl Timers {
+    pub(crate) fn new(now: Moment) -> Self {
+        Self(Mutex::new(State { wheel: Wheel::new(now), next_look: Moment::NEVER, closed: false }))
+    }
+
+    /// Adds a timer; the task comes back when the delay manager is closed.
+    pub(crate) fn insert(&self, due: Moment, task: Task, receiver: Arc<dyn Receiver>) -> Result<Inserted, Task> {
+        let mut state = self.0.lock();
+        if state.closed {
+            drop(state);
+            return Err(task);
+        }
+        let is_earliest = due < state.next_look;
+        if is_earliest {
+            state.next_look = due;
+        }
+        Ok(Inserted { key: state.wheel.insert(due, Entry { task, receiver }), is_earliest })
+    }
+
+    /// Takes a timer out; `None` when it is ripe already.
+    pub(crate) fn remove(&self, key: TimerKey) -> Option<Task> {
+        let entry = self.0.lock().wheel.remove(key);
+        entry.map(|entry| entry.task)
+    }
+
+    /// Hands over what is ripe; says when to look next (`NEVER`: when woken).
+    pub(crate) fn step(&self, now: Moment) -> Moment {
+        let mut ripe = Vec::new();
+        let next_look = {
+            let mut state = self.0.lock();
+            state.wheel.advance(now, &mut ripe);
+            state.next_look = state.wheel.next_wake().unwrap_or(Moment::NEVER);
+            state.next_look
+        };
+        for entry in ripe {
+            entry.receiver.ripen(entry.task);
+        }
+        next_look
+    }
+
+    /// Refuses timers from now on and drops those that are not ripe.
+    pub(crate) fn close(&self) {
+        let unripe = {
+            let mut state = self.0.lock();
+            state.closed = true;
+            state.next_look = Moment::NEVER;
+            state.wheel.drain()
+        };
+        for entry in unripe {
+            entry.receiver.drop_unripe(entry.task);
+        }
+    }
+}
+
+impl std::fmt::Debug for Timers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Timers")
+    }
+}

@@ -1,0 +1,5 @@
+//! Real primitives in every backend, for process-wide tables that no protocol depends on.
+
+pub(crate) use once_cell::sync::OnceCell;
+pub(crate) use parking_lot::Mutex;
+pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};

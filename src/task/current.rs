@@ -1,0 +1,143 @@
+//! What the code that runs now can learn about the task it runs in, and what the rest of the crate must know about this thread.
+//!
+//! Every thread has one context. Whoever runs a task fills it and leaves it empty behind; outside of tasks everything is `None`.
+#![forbid(unsafe_code)]
+
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::panic::Location;
+use std::sync::Arc;
+
+use super::cancel::CancelToken;
+use super::site::Site;
+use super::traits::{Meta, Priority};
+use crate::sync::local;
+
+/// The name of a task, a runner or a pool; cheap to clone.
+pub(crate) type Name = Arc<str>;
+
+pub(crate) fn name_of(name: impl Into<Cow<'static, str>>) -> Name {
+    Arc::from(name.into())
+}
+
+/// What a running task with a handle offers to the code inside it.
+pub(crate) trait Owner {
+    fn cancel_token(&self) -> CancelToken;
+}
+
+/// The context of one thread.
+pub(crate) struct Context {
+    site: Cell<Option<&'static Site>>,
+    meta: Cell<Option<Meta>>,
+    sequence: Cell<u64>,
+    name: RefCell<Option<Name>>,
+    owner: RefCell<Option<Arc<dyn Owner>>>,
+}
+
+local! {
+    static CONTEXT: Context = Context {
+        site: Cell::new(None),
+        meta: Cell::new(None),
+        sequence: Cell::new(0),
+        name: RefCell::new(None),
+        owner: RefCell::new(None),
+    };
+}
+
+/// Reads the context; on a thread whose thread-locals are gone there is none.
+fn read<T>(f: impl FnOnce(&Context) -> T) -> Option<T> {
+    CONTEXT.try_with(f).ok()
+}
+
+/// Enters a task.
+#[inline]
+pub(crate) fn enter(site: &'static Site, meta: Meta) {
+    CONTEXT.with(|context| {
+        context.site.set(Some(site));
+        context.meta.set(Some(meta));
+    });
+}
+
+/// Leaves the tasks that ran on this thread.
+#[inline]
+pub(crate) fn leave() {
+    CONTEXT.with(|context| {
+        context.site.set(None);
+        context.meta.set(None);
+    });
+}
+
+/// Sets the name of the running task; gives back the one before.
+pub(crate) fn set_name(name: Option<Name>) -> Option<Name> {
+    read(|context| context.name.replace(name)).flatten()
+}
+
+/// Sets the owner of the running task; gives back the one before.
+pub(crate) fn set_owner(owner: Option<Arc<dyn Owner>>) -> Option<Arc<dyn Owner>> {
+    read(|context| context.owner.replace(owner)).flatten()
+}
+
+/// Sets the sequence whose turn this thread runs (0: none); gives back the one before.
+#[inline]
+pub(crate) fn set_sequence(id: u64) -> u64 {
+    read(|context| context.sequence.replace(id)).unwrap_or(0)
+}
+
+/// The sequence whose turn this thread runs, 0 for none.
+#[inline]
+pub(crate) fn sequence() -> u64 {
+    read(|context| context.sequence.get()).unwrap_or(0)
+}
+
+/// The site that a post from this thread descends from.
+#[inline]
+pub(crate) fn site() -> Option<&'static Site> {
+    read(|context| context.site.get()).flatten()
+}
+
+/// True inside a task.
+pub(crate) fn is_in_task() -> bool {
+    site().is_some()
+}
+
+/// The name of the running task, if it was given one. `None` outside of tasks.
+#[must_use]
+pub fn task_name() -> Option<Arc<str>> {
+    read(|context| context.name.borrow().clone()).flatten()
+}
+
+/// Where the running task was posted (POST-3). `None` outside of tasks.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// let pool = overstrand::ThreadPool::builder().workers(1).build()?;
+/// let line = pool.spawn(|| overstrand::current::location().map(|site| site.line())).join()?;
+/// assert_eq!(line, Some(line!() - 1));
+/// assert!(overstrand::current::location().is_none());
+/// # Ok(())
+/// # }
+/// ```
+#[must_use]
+pub fn location() -> Option<&'static Location<'static>> {
+    site().map(Site::location)
+}
+
+/// The chain of up to four post sites that the running task descends from, its own first (POST-3). Empty outside of tasks.
+pub fn locations() -> impl Iterator<Item = &'static Location<'static>> {
+    site().into_iter().flat_map(Site::chain)
+}
+
+/// The priority of the running task. `None` outside of tasks.
+#[must_use]
+pub fn priority() -> Option<Priority> {
+    read(|context| context.meta.get()).flatten().map(Meta::priority)
+}
+
+/// The token that [`TaskHandle::cancel`](crate::TaskHandle::cancel) signals while the task runs.
+///
+/// In a task without a handle, and outside of tasks, it is a token that nobody ever cancels.
+#[must_use]
+pub fn cancel_token() -> CancelToken {
+    let owner = read(|context| context.owner.borrow().clone()).flatten();
+    owner.map_or_else(CancelToken::new, |owner| owner.cancel_token())
+}

@@ -1,0 +1,383 @@
+//! The result of a task: [`TaskHandle`], and the packet that the task and its handle share.
+//!
+//! # The packet
+//!
+//! One allocation holds the closure until it starts, then the result until it is taken. Its phase lives inside the lock; a copy of it in
+//! an atomic answers questions without the lock.
+//!
+//! | phase | closure | result | who may leave it |
+//! |---|---|---|---|
+//! | `Waiting` | there | – | the runner (to `Running`), a canceller or a discard (to `Done`) |
+//! | `Running` | on the runner's stack | – | the runner (to `Done`) |
+//! | `Done` | – | there until taken | – |
+//!
+//! Exactly one of runner, canceller and discard takes the closure out under the lock, so it runs or is dropped once. The result is stored
+//! and the waiter's waker taken in one critical section: a waiter either sees the result or has its waker found.
+//! Closures, results and wakers are dropped and woken after the lock.
+//!
+//! Witnessed by `tests::loom_waiter_gets_the_result`, `tests::loom_cancel_or_run_but_not_both`.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use super::cancel::CancelToken;
+use super::current::{self, Owner};
+use super::panic::{Panicked, catch, drop_payload, drop_quietly};
+use super::raw::{Body, Deliver, Discard, Verdict};
+use crate::error::{JoinError, RejectReason};
+use crate::park;
+use crate::sync::atomic::{AtomicU8, Ordering};
+use crate::sync::{Limit, Mutex};
+use crate::zoo;
+
+const WAITING: u8 = 0;
+const RUNNING: u8 = 1;
+const DONE: u8 = 2;
+
+/// What task and handle share.
+pub(crate) struct Packet<F, T> {
+    /// A copy of the phase, for questions.
+    phase: AtomicU8,
+    slot: Mutex<Slot<F, T>>,
+    /// The sequence that the task runs on, 0 for none.
+    sequence: u64,
+}
+
+struct Slot<F, T> {
+    phase: u8,
+    closure: Option<F>,
+    result: Option<Result<T, JoinError>>,
+    waker: Option<Waker>,
+    token: Option<CancelToken>,
+    /// Nobody will ask for the result.
+    detached: bool,
+}
+
+impl<F, T> Packet<F, T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    /// A packet whose task has not started.
+    pub(crate) fn new(closure: F, sequence: u64) -> Arc<Self> {
+        let slot =
+            Slot { phase: WAITING, closure: Some(closure), result: None, waker: None, token: None, detached: false };
+        Arc::new(Self { phase: AtomicU8::new(WAITING), slot: Mutex::new(slot), sequence })
+    }
+
+    /// Takes the closure out, if nobody has yet.
+    fn claim(&self, next: u8) -> Option<F> {
+        let mut slot = self.slot.lock();
+        if slot.phase != WAITING {
+            return None;
+        }
+        if next == RUNNING {
+            slot.phase = RUNNING;
+            // Relaxed: a hint; whoever acts on the phase reads it under the lock.
+            self.phase.store(RUNNING, Ordering::Relaxed);
+        } else {
+            // WHY: only the phase `Done` with a result ends a wait; until then nobody else may take what is gone.
+            slot.phase = RUNNING;
+        }
+        slot.closure.take()
+    }
+
+    fn run(self: Arc<Self>) -> Verdict {
+        let Some(closure) = self.claim(RUNNING) else { return Verdict::Void };
+        let before = current::set_owner(Some(Arc::clone(&self) as Arc<dyn Owner>));
+        let result = catch(closure).map_err(|payload| JoinError::Panicked(Panicked::new(payload)));
+        drop(current::set_owner(before));
+        self.slot.lock().result = Some(result);
+        Verdict::Deliver(self)
+    }
+
+    /// Ends the packet without running it; true when this call did.
+    fn abandon(&self, why: JoinError) -> bool {
+        let Some(closure) = self.claim(DONE) else { return false };
+        drop_quietly(closure);
+        self.complete(Some(Err(why)));
+        true
+    }
+
+    /// Ends the packet with its result, or with the one that is stored already, and wakes the waiter; true when the result was
+    /// dropped and panicked.
+    fn complete(&self, result: Option<Result<T, JoinError>>) -> bool {
+        let mut waker = None;
+        if zoo::has("Z15") {
+            waker = self.slot.lock().waker.take();
+        }
+        let (token, unwanted);
+        {
+            let mut slot = self.slot.lock();
+            if result.is_some() {
+                slot.result = result;
+            }
+            slot.phase = DONE;
+            // ORDER handle.done: Release; whoever sees it may take the result; pairs with handle.finished.
+            self.phase.store(DONE, Ordering::Release);
+            unwanted = if slot.detached { slot.result.take() } else { None };
+            if !zoo::has("Z15") {
+                waker = slot.waker.take();
+            }
+            token = slot.token.take();
+        }
+        drop(token);
+        if let Some(waker) = waker {
+            drop(catch(|| waker.wake()).map_err(drop_payload));
+        }
+        unwanted.is_some_and(drop_quietly)
+    }
+}
+
+impl<F, T> Deliver for Packet<F, T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    fn panic_text(&self) -> Option<Option<Box<str>>> {
+        match &self.slot.lock().result {
+            Some(Err(JoinError::Panicked(panicked))) => Some(panicked.message().map(Into::into)),
+            _ => None,
+        }
+    }
+
+    fn deliver(&self) -> bool {
+        self.complete(None)
+    }
+}
+
+/// What a node carries for a task with a handle.
+pub(crate) struct PacketBody<F, T>(pub(crate) Arc<Packet<F, T>>)
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static;
+
+impl<F, T> Body for PacketBody<F, T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    fn run(self) -> Verdict {
+        self.0.run()
+    }
+
+    fn discard(self, why: Discard) {
+        self.0.abandon(match why {
+            Discard::ShutDown => JoinError::ShutDown,
+            Discard::Closed | Discard::Overflow => JoinError::Cancelled,
+        });
+    }
+}
+
+impl<F, T> Owner for Packet<F, T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    fn cancel_token(&self) -> CancelToken {
+        self.slot.lock().token.get_or_insert_with(CancelToken::new).clone()
+    }
+}
+
+/// What a handle asks of its packet, whatever the closure.
+pub(crate) trait Pending<T>: Send + Sync {
+    fn poll_result(&self, waker: Option<&Waker>) -> Poll<Result<T, JoinError>>;
+    fn is_done(&self) -> bool;
+    /// True while the closure has not been taken.
+    fn is_waiting(&self) -> bool;
+    /// True when this call ended it before it started; a running one is signalled.
+    fn cancel(&self) -> bool;
+    fn reject(&self, reason: RejectReason);
+    fn detach(&self);
+    fn sequence(&self) -> u64;
+}
+
+impl<F, T> Pending<T> for Packet<F, T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    fn poll_result(&self, waker: Option<&Waker>) -> Poll<Result<T, JoinError>> {
+        let waker = waker.cloned();
+        let mut slot = self.slot.lock();
+        if slot.phase == DONE {
+            return Poll::Ready(slot.result.take().unwrap_or(Err(JoinError::Taken)));
+        }
+        let previous = waker.and_then(|waker| slot.waker.replace(waker));
+        drop(slot);
+        drop(previous);
+        Poll::Pending
+    }
+
+    fn is_done(&self) -> bool {
+        // ORDER handle.finished: Acquire; what the task did is visible to whoever sees its end; pairs with handle.done.
+        self.phase.load(Ordering::Acquire) == DONE
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.slot.lock().phase == WAITING
+    }
+
+    fn cancel(&self) -> bool {
+        if self.abandon(JoinError::Cancelled) {
+            return true;
+        }
+        let token = {
+            let mut slot = self.slot.lock();
+            (slot.phase == RUNNING).then(|| slot.token.get_or_insert_with(CancelToken::new).clone())
+        };
+        if let Some(token) = token {
+            token.cancel();
+        }
+        false
+    }
+
+    fn reject(&self, reason: RejectReason) {
+        self.abandon(JoinError::Rejected(reason));
+    }
+
+    fn detach(&self) {
+        let mut slot = self.slot.lock();
+        slot.detached = true;
+        // WHY: a result that is stored but not delivered yet is dropped by the runner, inside the task's turn.
+        let result = if slot.phase == DONE { slot.result.take() } else { None };
+        let left = (result, slot.waker.take());
+        drop(slot);
+        drop(left);
+    }
+
+    fn sequence(&self) -> u64 {
+        self.sequence
+    }
+}
+
+/// The result of a task, now or later: block for it, poll it, await it (HND-1).
+///
+/// # Guarantees
+///
+/// - The result is handed out once; who asks again gets [`JoinError::Taken`].
+/// - What the task did is visible to whoever has its result.
+/// - A thread that waits runs no other task; on a pool worker another thread takes its place meanwhile (HND-3).
+/// - Joining work of one's own sequence from inside it is [`JoinError::WouldDeadlock`] (HND-4).
+/// - Dropping the handle detaches the task, it never cancels it; see [`cancel_on_drop`](Self::cancel_on_drop).
+///
+/// # Not guaranteed
+///
+/// A wait for something that in turn waits for the caller by other means (a channel, a lock) is not detected.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// # let pool = overstrand::ThreadPool::builder().workers(1).build()?;
+/// let answer = pool.spawn(|| 6 * 7);
+/// assert_eq!(answer.join()?, 42);
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "dropping the handle detaches the task"]
+pub struct TaskHandle<T> {
+    packet: Option<Arc<dyn Pending<T>>>,
+    cancels_on_drop: bool,
+}
+
+impl<T> TaskHandle<T> {
+    pub(crate) fn new(packet: Arc<dyn Pending<T>>) -> Self {
+        Self { packet: Some(packet), cancels_on_drop: false }
+    }
+
+    /// Blocks for the result.
+    ///
+    /// # Errors
+    ///
+    /// See [`JoinError`].
+    pub fn join(mut self) -> Result<T, JoinError> {
+        self.wait(Limit::NEVER).unwrap_or(Err(JoinError::Taken))
+    }
+
+    /// Blocks for the result for at most `limit` of monotonic time. `None`: not yet. After `Some`, the next answer is
+    /// `Some(Err(JoinError::Taken))`.
+    pub fn join_timeout(&mut self, limit: Duration) -> Option<Result<T, JoinError>> {
+        match self.try_join() {
+            None if !limit.is_zero() => self.wait(Limit::after(limit)),
+            answer => answer,
+        }
+    }
+
+    /// The result if it is there; never blocks.
+    pub fn try_join(&mut self) -> Option<Result<T, JoinError>> {
+        let Some(packet) = &self.packet else { return Some(Err(JoinError::Taken)) };
+        let answer = packet.poll_result(None);
+        self.settle(answer)
+    }
+
+    /// True when the task has ended, whichever way.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.packet.as_ref().is_none_or(|packet| packet.is_done())
+    }
+
+    /// True when this call keeps the task from running: its closure is dropped at once, on this thread, and the result is
+    /// [`JoinError::Cancelled`]. False when it has started or ended: a running task finds the signal in
+    /// [`current::cancel_token`](crate::current::cancel_token), and its result counts as ever (DLY-2).
+    pub fn cancel(&self) -> bool {
+        self.packet.as_ref().is_some_and(|packet| packet.cancel())
+    }
+
+    /// The same handle, but one that cancels when it is dropped before the result was taken.
+    pub fn cancel_on_drop(mut self) -> Self {
+        self.cancels_on_drop = true;
+        self
+    }
+
+    fn wait(&mut self, limit: Limit) -> Option<Result<T, JoinError>> {
+        let Some(packet) = self.packet.clone() else { return Some(Err(JoinError::Taken)) };
+        if !packet.is_done() && packet.sequence() != 0 && packet.sequence() == current::sequence() {
+            return Some(Err(JoinError::WouldDeadlock));
+        }
+        let answer = park::wait_for(|context| packet.poll_result(Some(context.waker())), limit);
+        self.settle(answer.map_or(Poll::Pending, Poll::Ready))
+    }
+
+    /// Gives the packet up once its result is taken.
+    fn settle(&mut self, answer: Poll<Result<T, JoinError>>) -> Option<Result<T, JoinError>> {
+        match answer {
+            Poll::Pending => None,
+            Poll::Ready(result) => {
+                self.packet = None;
+                Some(result)
+            }
+        }
+    }
+}
+
+impl<T> Future for TaskHandle<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(packet) = &self.packet else { return Poll::Ready(Err(JoinError::Taken)) };
+        let answer = packet.poll_result(Some(context.waker()));
+        self.settle(answer).map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+impl<T> Drop for TaskHandle<T> {
+    fn drop(&mut self) {
+        let Some(packet) = self.packet.take() else { return };
+        if self.cancels_on_drop {
+            packet.cancel();
+        }
+        packet.detach();
+    }
+}
+
+impl<T> fmt::Debug for TaskHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskHandle").field("is_finished", &self.is_finished()).finish_non_exhaustive()
+    }
+}

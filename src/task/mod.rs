@@ -1,0 +1,22 @@
+//! What a unit of work is; knows no queue it waits in and no pool it runs on.
+//!
+//! | file | role |
+//! |---|---|
+//! | `traits` | what a poster says about a task: plain data |
+//! | `site` | where it was posted, and what that descends from |
+//! | `raw` | the erasure: any closure behind one word. *unsafe* |
+//! | `panic` | the two panic boundaries |
+//! | `handle` | the result, and cancelling before the start |
+//! | `cancel` | asking running work to stop |
+//! | `current` | what running code can learn about its task |
+
+pub(crate) mod cancel;
+pub(crate) mod current;
+pub(crate) mod handle;
+pub(crate) mod panic;
+pub(crate) mod raw;
+pub(crate) mod site;
+pub(crate) mod traits;
+
+#[cfg(test)]
+mod tests;

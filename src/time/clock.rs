@@ -1,0 +1,118 @@
+//! Points in time, and who tells them.
+//!
+//! Words: a *moment* is a number of nanoseconds since the *origin* of the clock that told it; moments of different clocks have
+//! nothing to do with one another. [`Moment::NEVER`] lies after every moment that a clock tells.
+//!
+//! Invariants: a clock never goes back. Arithmetic saturates: any `Duration` is legal, one beyond the end of time means never (DLY-4).
+//!
+//! Limits: time is told for 584 years from the origin. [`SystemClock`] is as fine as the system's monotonic clock and, on Linux,
+//! stands still while the machine is suspended.
+//!
+//! Witnessed by `tests::unit::any_duration_is_legal`, `tests::unit::manual_clock_never_goes_back`,
+//! `tests::unit::system_clock_never_goes_back`.
+#![forbid(unsafe_code)]
+
+use std::fmt::Debug;
+use std::time::{Duration, Instant};
+
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// A point in time: nanoseconds since the origin of a clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Moment(u64);
+
+impl Moment {
+    /// Where a clock begins.
+    pub(crate) const ORIGIN: Self = Self(0);
+
+    /// After everything that a clock tells; a deadline that is never reached.
+    pub(crate) const NEVER: Self = Self(u64::MAX);
+
+    pub(crate) const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// Nanoseconds since the origin.
+    pub(crate) const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// The moment that lies `duration` later; [`NEVER`](Self::NEVER) when time ends before.
+    pub(crate) fn saturating_add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(whole_nanos(duration)))
+    }
+
+    /// How long to wait for `later`: zero when it is not later, `Duration::MAX` when it is [`NEVER`](Self::NEVER).
+    pub(crate) fn until(self, later: Self) -> Duration {
+        if later == Self::NEVER {
+            return Duration::MAX;
+        }
+        Duration::from_nanos(later.0.saturating_sub(self.0))
+    }
+}
+
+/// The nanoseconds of a duration, as many as a moment can count.
+fn whole_nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Tells the time, from any thread, never going back.
+pub(crate) trait Clock: Send + Sync + Debug {
+    /// The present moment.
+    fn now(&self) -> Moment;
+}
+
+/// The monotonic clock of the system; its origin is its construction.
+#[derive(Debug)]
+pub(crate) struct SystemClock {
+    origin: Instant,
+}
+
+impl SystemClock {
+    pub(crate) fn new() -> Self {
+        Self { origin: instant() }
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Moment {
+        Moment::ORIGIN.saturating_add(instant().saturating_duration_since(self.origin))
+    }
+}
+
+/// The reading that every moment of the system clock comes from.
+#[expect(clippy::disallowed_methods, reason = "the one place where timers read the system's clock")]
+fn instant() -> Instant {
+    Instant::now()
+}
+
+/// A clock that stands still until somebody moves it; it can only be moved forward.
+#[derive(Debug)]
+pub(crate) struct ManualClock {
+    // Relaxed throughout: the clock publishes nothing but itself; who moves it wakes those who wait, and that wake-up orders the two.
+    nanos: AtomicU64,
+}
+
+impl ManualClock {
+    pub(crate) fn new(now: Moment) -> Self {
+        Self { nanos: AtomicU64::new(now.0) }
+    }
+
+    /// Moves the clock on to `moment`; does nothing when it is past that already.
+    pub(crate) fn advance_to(&self, moment: Moment) {
+        // Relaxed: see `nanos`.
+        self.nanos.fetch_max(moment.0, Ordering::Relaxed);
+    }
+
+    /// Moves the clock on by `duration`, as far as time goes. One thread at a time does this.
+    pub(crate) fn advance_by(&self, duration: Duration) {
+        self.advance_to(self.now().saturating_add(duration));
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Moment {
+        // Relaxed: see `nanos`.
+        Moment(self.nanos.load(Ordering::Relaxed))
+    }
+}
