@@ -49,8 +49,17 @@ impl Bell {
         if let Some(answer) = look() {
             return Some(answer);
         }
+        Self::wait_for_either([self], look, limit)
+    }
+
+    /// As [`wait_until`](Self::wait_until), for a condition that several ringers can make true.
+    pub(crate) fn wait_for_either<T, const N: usize>(
+        bells: [&Self; N],
+        mut look: impl FnMut() -> Option<T>,
+        limit: Limit,
+    ) -> Option<T> {
         let poll = |context: &mut Context<'_>| {
-            self.listen(context);
+            bells.iter().for_each(|bell| bell.listen(context));
             look().map_or(Poll::Pending, Poll::Ready)
         };
         wait_for(poll, limit)

@@ -3,7 +3,7 @@
 //! Legend of the fields: `I` immutable after start · `A` atomic, see its page · `L` inside its lock.
 #![forbid(unsafe_code)]
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,10 +24,11 @@ use crate::queue::steal::{Injector, Owner, Steal, Thief, deque};
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Mutex, local};
 use crate::task::current::{self, Name};
+use crate::task::panic::drop_quietly;
 use crate::task::raw::{Body, Discard, Extension, Opened, Runner, Tally, Task, Ticket, Turn};
 use crate::task::site::Site;
 use crate::task::traits::{Meta, Priority};
-use crate::time::clock::{Clock, Moment};
+use crate::time::{Clock, Moment};
 use crate::zoo;
 
 /// What the builder settled.
@@ -90,6 +91,12 @@ impl Slot {
         drop(before);
     }
 
+    /// The task that runs now, as its own worker knows it.
+    pub(crate) fn running_at(&self, site: &'static Site) -> Running {
+        let names = self.names.lock();
+        Running { site, name: names.task.clone(), runner: names.runner.clone() }
+    }
+
     /// The task that was published last.
     pub(crate) fn running(&self) -> Option<(Running, Meta)> {
         // Relaxed: as in `publish`.
@@ -121,8 +128,10 @@ pub(crate) struct Core {
     pub(crate) quiet: Bell,                         // L
     /// Rings when shutdown made progress.
     pub(crate) ended: Bell,                         // L
-    /// Counters of tasks that belong to the pool itself.
-    pub(crate) tally: Tally,                        // A
+    /// The stall watcher sleeps until a worker wakes.
+    pub(crate) watch_is_paused: AtomicBool,         // A
+    /// When the stall watcher looks next.
+    pub(crate) next_watch: AtomicU64,               // A
 }
 
 /// What a worker thread knows of itself.
@@ -133,7 +142,17 @@ pub(crate) struct Here {
 }
 
 local! {
+    static OWN_POOL: Cell<usize> = Cell::new(0);
     static HERE: RefCell<Option<Rc<Here>>> = RefCell::new(None);
+}
+
+fn address(core: &Core) -> usize {
+    std::ptr::from_ref(core).addr()
+}
+
+/// Makes this thread one of the pool's own.
+pub(crate) fn set_own_pool(core: Option<&Arc<Core>>) {
+    OWN_POOL.with(|own| own.set(core.map_or(0, |core| address(core))));
 }
 
 /// Makes this thread the worker, or with `None` no worker any more.
@@ -165,7 +184,8 @@ impl Core {
             watch: Watch::new(threads_max, settings.stall_threshold),
             quiet: Bell::new(),
             ended: Bell::new(),
-            tally: Tally::default(),
+            watch_is_paused: AtomicBool::new(false),
+            next_watch: AtomicU64::new(0),
             settings,
         }
     }
@@ -192,9 +212,9 @@ impl Core {
         self.with_here(|here| here.map(|here| here.index))
     }
 
-    /// True on a worker of this pool.
-    pub(crate) fn is_here(&self) -> bool {
-        self.worker_index().is_some()
+    /// True on a thread of this pool.
+    pub(crate) fn is_own_thread(&self) -> bool {
+        OWN_POOL.try_with(Cell::get).is_ok_and(|own| own == address(self))
     }
 
     // ---- posting ----------------------------------------------------------------------------------------------------
@@ -272,6 +292,11 @@ impl Core {
         self.with_here(|here| self.submit_from(here, ticket, class));
     }
 
+    /// Queues something where every worker can see it, without waking one.
+    pub(crate) fn submit_injected(&self, ticket: Ticket, class: Priority) {
+        self.injectors[class.index()].push(ticket);
+    }
+
     #[inline]
     fn submit_from(&self, here: Option<&Here>, ticket: Ticket, class: Priority) {
         if zoo::has("Z2") {
@@ -310,8 +335,14 @@ impl Core {
     }
 
     /// Adds a timer for an admitted task.
-    pub(crate) fn insert_timer(&self, due: Moment, task: Task, receiver: Arc<dyn Receiver>) -> Result<Inserted, Task> {
-        let inserted = self.timers.insert(due, task, receiver)?;
+    pub(crate) fn insert_timer(
+        &self,
+        due: Moment,
+        task: Task,
+        receiver: Arc<dyn Receiver>,
+        accepted: impl FnOnce(),
+    ) -> Result<Inserted, Task> {
+        let inserted = self.timers.insert(due, task, receiver, accepted)?;
         if inserted.is_earliest {
             self.wake_service();
         }
@@ -421,6 +452,14 @@ impl Core {
         self.ended.ring();
     }
 
+    /// Calls a worker back from the reserve.
+    pub(crate) fn call_back(&self, worker: usize) {
+        let slot = &self.slots[worker];
+        // ORDER core.call: Release; pairs with worker.called.
+        slot.is_called.store(true, Ordering::Release);
+        slot.parker.unpark();
+    }
+
     pub(crate) fn unpark_all(&self) {
         for slot in self.used_slots() {
             slot.parker.unpark();
@@ -438,32 +477,43 @@ impl Core {
     /// Drops everything that is queued, after completion, when perhaps no worker is left to do it.
     #[cold]
     pub(crate) fn sweep(&self) {
-        let mut sweeper = Sweeper { core: self };
-        while let Some(ticket) = self.take_anything() {
+        while let Some((ticket, class)) = self.take_anything() {
             match ticket.open() {
-                Opened::Task(task) => sweeper.discard(task, Discard::ShutDown, &self.tally),
-                Opened::Object(object) => object.run(&mut sweeper),
+                Opened::Task(task) => self.discard(task, Discard::ShutDown, None),
+                Opened::Object(object) => object.run(&mut Sweeper { core: self, class }),
             }
         }
         self.quiet.ring();
     }
 
-    fn take_anything(&self) -> Option<Ticket> {
-        let injected = Priority::DESCENDING.into_iter().find_map(|class| self.take_injected(class, None));
-        injected.or_else(|| self.used_slots().iter().find_map(|slot| until_settled(|| slot.thief.steal())))
+    fn take_anything(&self) -> Option<(Ticket, Priority)> {
+        let injected = |class| self.take_injected(class, None).map(|ticket| (ticket, class));
+        Priority::DESCENDING.into_iter().find_map(injected).or_else(|| {
+            let stolen = self.used_slots().iter().find_map(|slot| until_settled(|| slot.thief.steal()));
+            stolen.map(|ticket| (ticket, Priority::UserVisible))
+        })
     }
 
     /// Drops a task unrun, outside of every lock (POST-5), and counts it.
-    pub(crate) fn discard(&self, task: Task, why: Discard, tally: &Tally) {
+    pub(crate) fn discard(&self, task: Task, why: Discard, tally: Option<&Tally>) {
         let meta = task.meta();
         let worker = self.worker_index();
         self.ledger.count(worker, Count::Started);
-        Tally::count(&tally.started);
-        crate::task::panic::drop_quietly(DiscardOnDrop(Some(task), why));
-        Tally::count(&tally.dropped);
+        if let Some(tally) = tally {
+            Tally::count(&tally.started);
+        }
+        drop_discarded(task, why);
+        if let Some(tally) = tally {
+            Tally::count(&tally.dropped);
+        }
         self.ledger.count(worker, Count::Dropped);
         self.ended(meta, false);
     }
+}
+
+/// Drops a task unrun and tells its handle why; a panicking destructor is contained (POST-6).
+pub(crate) fn drop_discarded(task: Task, why: Discard) {
+    drop_quietly(DiscardOnDrop(Some(task), why));
 }
 
 /// Discards its task with a reason when dropped.
@@ -492,9 +542,14 @@ pub(crate) fn until_settled(mut steal: impl FnMut() -> Steal<Ticket>) -> Option<
 /// The turn in which nothing runs any more.
 struct Sweeper<'a> {
     core: &'a Core,
+    class: Priority,
 }
 
 impl Turn for Sweeper<'_> {
+    fn class(&self) -> Priority {
+        self.class
+    }
+
     fn enter(&mut self, _runner: &Runner) {}
 
     fn run(&mut self, task: Task, tally: &Tally) {
@@ -502,11 +557,27 @@ impl Turn for Sweeper<'_> {
     }
 
     fn discard(&mut self, task: Task, why: Discard, tally: &Tally) {
-        self.core.discard(task, why, tally);
+        self.core.discard(task, why, Some(tally));
     }
 
     fn is_over(&mut self) -> bool {
         false
+    }
+}
+
+/// Tasks of the pool itself, when their delay is over.
+impl Receiver for Core {
+    fn ripen(&self, task: Task) {
+        if self.tracker.admit(task.meta()) {
+            self.submit_task(task, Count::Ripened);
+        } else {
+            self.drop_unripe(task);
+        }
+    }
+
+    fn drop_unripe(&self, task: Task) {
+        drop_discarded(task, Discard::ShutDown);
+        self.ledger.count(self.worker_index(), Count::DroppedDelayed);
     }
 }
 

@@ -12,7 +12,7 @@
 use std::time::Duration;
 
 use crate::sync::Mutex;
-use crate::time::clock::Moment;
+use crate::time::Moment;
 
 /// How often a threshold is divided into looks.
 const LOOKS_PER_THRESHOLD: u32 = 4;
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     fn at(seconds: u64) -> Moment {
-        Moment::default().saturating_add(Duration::from_secs(seconds))
+        Moment::ORIGIN.saturating_add(Duration::from_secs(seconds))
     }
 
     fn watch() -> Watch {

@@ -14,8 +14,7 @@ use std::sync::Arc;
 
 use crate::sync::Mutex;
 use crate::task::raw::Task;
-use crate::time::clock::Moment;
-use crate::time::wheel::{TimerKey, Wheel};
+use crate::time::{Moment, TimerKey, Wheel};
 
 /// Where a task goes when its delay is over, or when it never will be.
 pub(crate) trait Receiver: Send + Sync {
@@ -53,8 +52,14 @@ impl Timers {
         Self(Mutex::new(State { wheel: Wheel::new(now), next_look: Moment::NEVER, closed: false }))
     }
 
-    /// Adds a timer; the task comes back when the delay manager is closed.
-    pub(crate) fn insert(&self, due: Moment, task: Task, receiver: Arc<dyn Receiver>) -> Result<Inserted, Task> {
+    /// Adds a timer; the task comes back when the delay manager is closed. `accepted` counts it, under the lock, before it can ripen.
+    pub(crate) fn insert(
+        &self,
+        due: Moment,
+        task: Task,
+        receiver: Arc<dyn Receiver>,
+        accepted: impl FnOnce(),
+    ) -> Result<Inserted, Task> {
         let mut state = self.0.lock();
         if state.closed {
             drop(state);
@@ -64,6 +69,7 @@ impl Timers {
         if is_earliest {
             state.next_look = due;
         }
+        accepted();
         Ok(Inserted { key: state.wheel.insert(due, Entry { task, receiver }), is_earliest })
     }
 

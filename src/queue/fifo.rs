@@ -135,6 +135,12 @@ impl<N: Linked> Fifo<N> {
         }
     }
 
+    /// True when no push has begun that was not popped; may be stale.
+    pub(crate) fn is_empty_racy(&self) -> bool {
+        // Relaxed: see the name.
+        self.tail.load(Ordering::Relaxed).is_null()
+    }
+
     /// Step (D).
     fn take_first(&self) -> Option<NonNull<N>> {
         // ORDER fifo.take_first: Acquire; sees the node's body; pairs with fifo.first.

@@ -29,7 +29,7 @@ use super::cancel::CancelToken;
 use super::current::{self, Owner};
 use super::panic::{Panicked, catch, drop_payload, drop_quietly};
 use super::raw::{Body, Deliver, Discard, Verdict};
-use crate::error::{JoinError, RejectReason};
+use crate::error::{JoinError, RejectReason, Rejected};
 use crate::park;
 use crate::sync::atomic::{AtomicU8, Ordering};
 use crate::sync::{Limit, Mutex};
@@ -85,6 +85,16 @@ where
             slot.phase = RUNNING;
         }
         slot.closure.take()
+    }
+
+    /// Takes the closure of a task that was never accepted back; `refused` drops the task and tells.
+    pub(crate) fn take_back(&self, refused: impl FnOnce() -> Rejected<()>) -> Rejected<F> {
+        let closure = self.claim(DONE);
+        let rejected = refused();
+        match closure {
+            Some(closure) => rejected.map(|()| closure),
+            None => unreachable!("a task that was never accepted is not claimed by anybody else"),
+        }
     }
 
     fn run(self: Arc<Self>) -> Verdict {
@@ -192,6 +202,8 @@ pub(crate) trait Pending<T>: Send + Sync {
     fn is_waiting(&self) -> bool;
     /// True when this call ended it before it started; a running one is signalled.
     fn cancel(&self) -> bool;
+    /// As `cancel`, but a running task is left alone.
+    fn cancel_waiting(&self) -> bool;
     fn reject(&self, reason: RejectReason);
     fn detach(&self);
     fn sequence(&self) -> u64;
@@ -235,6 +247,10 @@ where
             token.cancel();
         }
         false
+    }
+
+    fn cancel_waiting(&self) -> bool {
+        self.abandon(JoinError::Cancelled)
     }
 
     fn reject(&self, reason: RejectReason) {

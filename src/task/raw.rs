@@ -23,11 +23,11 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::panic::{Payload, catch};
+use super::panic::{Payload, catch, drop_quietly};
 use super::current::Name;
 use super::site::Site;
-use super::traits::Meta;
-use crate::queue::fifo::Linked;
+use super::traits::{Meta, Priority};
+use crate::queue::fifo::{Fifo, Linked, Pop};
 use crate::queue::slab::{self, BLOCK_BYTES, Block};
 use crate::queue::steal::Word;
 use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
@@ -142,6 +142,8 @@ impl<B: Body> Body for Extended<B> {
 
 /// What a runnable object asks of whoever runs it.
 pub(crate) trait Turn {
+    /// The class of the ticket that this turn was given for.
+    fn class(&self) -> Priority;
     /// Names the runner whose tasks follow.
     fn enter(&mut self, runner: &Runner);
     /// Runs one task, all of it: context, panic boundary, counting.
@@ -348,6 +350,49 @@ impl Task {
 impl Drop for Task {
     fn drop(&mut self) {
         Self(self.0).discard(Discard::Closed);
+    }
+}
+
+/// The FIFO of tasks that a sequence keeps. Any thread may push; whoever pops must be the one consumer, which callers ensure by their own state
+/// word, or for bounded queues by a lock.
+pub(crate) struct TaskQueue(Fifo<Node>);
+
+impl Default for TaskQueue {
+    fn default() -> Self {
+        Self(Fifo::new())
+    }
+}
+
+impl TaskQueue {
+    #[inline]
+    pub(crate) fn push(&self, task: Task) {
+        // SAFETY: (rule 1) the task's node is live, in no queue, and given up here.
+        unsafe { self.0.push(task.into_node()) };
+    }
+
+    /// The oldest task; `None` when there is none, or when a push is half done.
+    ///
+    /// Logical contract: one thread at a time, each after the other. The lane's state word sees to it.
+    #[inline]
+    pub(crate) fn pop(&self) -> Option<Task> {
+        // SAFETY: one consumer at a time, ordered by the lane's state word (see above).
+        match unsafe { self.0.pop() } {
+            // SAFETY: the node came from `push`, and a queue returns it once.
+            Pop::Node(node) => Some(unsafe { Task::from_node(node) }),
+            Pop::Empty | Pop::Inconsistent => None,
+        }
+    }
+
+    pub(crate) fn is_empty_racy(&self) -> bool {
+        self.0.is_empty_racy()
+    }
+}
+
+impl Drop for TaskQueue {
+    fn drop(&mut self) {
+        while let Some(task) = self.pop() {
+            drop_quietly(task);
+        }
     }
 }
 

@@ -1,0 +1,378 @@
+//! Threads, and who runs what. The pool runs runnables; it never names a sequence.
+//!
+//! ```text
+//!  post ─► core ─► injector of the class ─┐             ┌─► worker 0 ── deque 0
+//!            └───► poster's own deque ────┴─► select ───┼─► worker 1 ── deque 1    idle: who sleeps, who is woken
+//!  delayed ─► timer ─► (ripe) ─► core                   └─► stand-ins             staff: who stands in for whom
+//!                └─ driven by service, which also drives stall                    shutdown: what is waited for
+//! ```
+#![forbid(unsafe_code)]
+
+pub(crate) mod builder;
+pub(crate) mod core;
+pub(crate) mod delayed;
+pub(crate) mod global;
+mod idle;
+pub(crate) mod ledger;
+pub(crate) mod observe;
+mod select;
+mod service;
+mod shutdown;
+mod staff;
+mod stall;
+pub(crate) mod task_builder;
+pub(crate) mod timer;
+pub(crate) mod worker;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use self::builder::ThreadPoolBuilder;
+pub use self::delayed::DelayedTaskHandle;
+pub use self::ledger::PoolStats;
+pub use self::observe::{PanicReport, RejectionReport, StallReport};
+pub use self::task_builder::TaskBuilder;
+
+use self::core::Core;
+use self::idle::Idle;
+use self::ledger::Count;
+use self::task_builder::{Spec, Target};
+use crate::error::{Rejected, WaitError};
+use crate::park::Bell;
+use crate::sync::{Limit, Mutex};
+use crate::task::handle::{Packet, PacketBody, Pending, TaskHandle};
+use crate::task::traits::{Meta, TaskTraits};
+use crate::zoo;
+
+/// A pool of worker threads that run closures by priority.
+///
+/// It is a handle: clones refer to the same pool, and the last one that is dropped shuts it down and waits (SHUT-5); inside a task of the pool
+/// itself it starts the shutdown and does not wait. Runners keep the pool's memory alive, but not its threads.
+///
+/// # Guarantees
+///
+/// - A post never runs the task inside the call; what happened before it is visible to the task (POST-1).
+/// - `Ok`: it runs once, or is dropped once because of shutdown or cancel. `Err`: it never runs, and comes back (POST-2).
+/// - A free worker takes the most urgent class first (PRI-1), nothing starves (PRI-2), best-effort work never holds all workers of two or
+///   more (PRI-3).
+/// - A panic ends its task and nothing else (POST-6).
+/// - A thread that waits never runs other tasks (HND-3).
+///
+/// # Not guaranteed
+///
+/// Tasks posted to the pool itself run in any order and at the same time; for an order, use a
+/// [`SequencedTaskRunner`](crate::SequencedTaskRunner). Queues are unbounded: [`stats`](Self::stats) shows their depth.
+///
+/// # Examples
+///
+/// ```
+/// use overstrand::ThreadPool;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// let pool = ThreadPool::builder().name("app").workers(2).build()?;
+/// pool.post_task(|| println!("somewhere, soon"))?;
+/// assert_eq!(pool.spawn(|| 6 * 7).join()?, 42);
+/// let report = pool.shutdown()?;
+/// assert_eq!((report.ran + report.dropped, report.stragglers.len()), (2, 0));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct ThreadPool(Arc<Guard>);
+
+/// Shuts the pool down when the last handle is dropped.
+struct Guard {
+    core: Arc<Core>,
+    /// The report of a finished shutdown: every caller gets the same.
+    report: Mutex<Option<ShutdownReport>>,
+}
+
+/// What a shutdown did.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// Tasks that ran in the life of the pool, those that panicked included.
+    pub ran: u64,
+    /// Accepted tasks that were dropped in the life of the pool: those that shutdown discarded, and those cancelled before.
+    pub dropped: u64,
+    /// Tasks that still run: `ContinueOnShutdown` ones after a full shutdown, any after a time-out.
+    pub stragglers: Vec<Straggler>,
+}
+
+/// A task that outlives its pool, or the time given to a shutdown.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Straggler {
+    /// The task's name, if it was given one.
+    pub name: Option<Arc<str>>,
+    /// Where the task was posted.
+    pub location: &'static Location<'static>,
+    /// How long it has been running at least: the time since it was first seen, at the latest by this shutdown.
+    pub running_for: Duration,
+}
+
+impl ThreadPool {
+    /// Configures a pool.
+    pub fn builder() -> ThreadPoolBuilder {
+        ThreadPoolBuilder::default()
+    }
+
+    pub(crate) fn own(core: Arc<Core>) -> Self {
+        Self(Arc::new(Guard { core, report: Mutex::new(None) }))
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.0.core
+    }
+
+    /// Runs a closure on some worker, soon, with the default traits.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected`] gives the closure back once shutdown has started.
+    #[inline]
+    #[track_caller]
+    pub fn post_task<F: FnOnce() + Send + 'static>(&self, f: F) -> Result<(), Rejected<F>> {
+        self.post(Spec::here(TaskTraits::default()), f)
+    }
+
+    /// Runs a closure with traits of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected`] gives the closure back: once shutdown has started, and for `BlockShutdown` tasks once it is complete.
+    #[inline]
+    #[track_caller]
+    pub fn post_task_with<F: FnOnce() + Send + 'static>(&self, traits: TaskTraits, f: F) -> Result<(), Rejected<F>> {
+        self.post(Spec::here(traits), f)
+    }
+
+    /// Runs a closure when `delay` is over, never earlier by the monotonic clock (DLY-1). Zero is an ordinary post.
+    ///
+    /// # Errors
+    ///
+    /// As [`post_task`](Self::post_task).
+    #[track_caller]
+    pub fn post_delayed_task<F>(&self, delay: Duration, f: F) -> Result<DelayedTaskHandle, Rejected<F>>
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        self.post_delayed(Spec::here(TaskTraits::default()), delay, f)
+    }
+
+    /// Runs a closure and keeps its result for the handle; a rejection surfaces in [`TaskHandle::join`].
+    #[track_caller]
+    pub fn spawn<F, T>(&self, f: F) -> TaskHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        Target::spawn(self, Spec::here(TaskTraits::default()), f)
+    }
+
+    /// Says more about one task: its name, priority, delay.
+    pub fn task(&self) -> TaskBuilder<'_, Self> {
+        TaskBuilder::new(self, TaskTraits::default())
+    }
+
+    /// How many threads run tasks: what was asked for, or fewer if the system refused some.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.core().staff.active().min(self.core().settings.workers)
+    }
+
+    /// The pool's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.core().settings.name
+    }
+
+    /// The pool's counters, consistent with one another.
+    #[must_use]
+    pub fn stats(&self) -> PoolStats {
+        self.core().ledger.stats()
+    }
+
+    /// Waits until no undelayed work remains, including what is posted meanwhile (CTL-2).
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::WouldDeadlock`] inside a task of this pool; [`WaitError::ShutDown`] if a shutdown dropped some of the work.
+    pub fn flush(&self) -> Result<(), WaitError> {
+        let core = self.core();
+        if core.is_own_thread() {
+            return Err(WaitError::WouldDeadlock);
+        }
+        let dropped_before = core.ledger.dropped();
+        let look = || {
+            Idle::order_looks();
+            (core.ledger.is_quiet() || core.tracker.is_complete()).then_some(())
+        };
+        Bell::wait_for_either([&core.quiet, &core.ended], look, Limit::NEVER);
+        let lost_some = core.tracker.is_started() && core.ledger.dropped() != dropped_before;
+        if lost_some { Err(WaitError::ShutDown) } else { Ok(()) }
+    }
+
+    /// Ends the pool and waits for what must finish (SHUT-1): `BlockShutdown` tasks run, queued others are dropped, running ones finish but for
+    /// `ContinueOnShutdown`, and the threads are joined.
+    ///
+    /// May be called from several threads and again; every caller gets the same report.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::WouldDeadlock`] inside a task of this pool; nothing is started then.
+    pub fn shutdown(&self) -> Result<ShutdownReport, WaitError> {
+        self.shutdown_until(Limit::NEVER)
+    }
+
+    /// As [`shutdown`](Self::shutdown), but returns after `limit` of monotonic time at the latest (SHUT-3). If the time is over first, the
+    /// report says how far the shutdown is and names every task that still runs; the shutdown goes on.
+    ///
+    /// # Errors
+    ///
+    /// As [`shutdown`](Self::shutdown).
+    pub fn shutdown_timeout(&self, limit: Duration) -> Result<ShutdownReport, WaitError> {
+        self.shutdown_until(Limit::after(limit))
+    }
+
+    fn shutdown_until(&self, limit: Limit) -> Result<ShutdownReport, WaitError> {
+        if self.core().is_own_thread() {
+            return Err(WaitError::WouldDeadlock);
+        }
+        Ok(self.0.shutdown(limit))
+    }
+}
+
+impl Guard {
+    fn shutdown(&self, limit: Limit) -> ShutdownReport {
+        let core = &self.core;
+        core.start_shutdown();
+        core.note_running();
+        let has_ended = core.ended.wait_until(|| core.has_ended().then_some(()), limit).is_some();
+        if !has_ended {
+            return core.report();
+        }
+        core.staff.join_exited();
+        core.staff.join_service();
+        core.sweep();
+        let mut report = self.report.lock();
+        report.get_or_insert_with(|| core.report()).clone()
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if self.core.is_own_thread() && !zoo::has("Z17") {
+            // Somebody has to wait for nobody: the threads end by themselves.
+            return self.core.start_shutdown();
+        }
+        let report = self.shutdown(Limit::NEVER);
+        for straggler in report.stragglers {
+            tracing::warn!(name = straggler.name.as_deref(), location = %straggler.location, "outlives its pool");
+        }
+    }
+}
+
+impl Core {
+    /// All threads are gone, but for those that nobody waits for.
+    fn has_ended(&self) -> bool {
+        self.tracker.is_complete() && !self.staff.service_lives() && self.staff.live() <= self.tracker.continuing()
+    }
+
+    /// Dates what runs now.
+    fn note_running(&self) {
+        let now = self.clock.now();
+        for worker in 0..self.used_slots().len() {
+            self.watch.running_for(worker, now, self.ledger.progress_of(worker));
+        }
+    }
+
+    fn report(&self) -> ShutdownReport {
+        let stats = self.ledger.stats();
+        ShutdownReport { ran: stats.ran, dropped: stats.dropped, stragglers: self.stragglers() }
+    }
+
+    fn stragglers(&self) -> Vec<Straggler> {
+        let now = self.clock.now();
+        let running = self.used_slots().iter().enumerate().filter_map(|(worker, slot)| {
+            let running_for = self.watch.running_for(worker, now, self.ledger.progress_of(worker))?;
+            let (running, _) = slot.running()?;
+            Some(Straggler { name: running.name, location: running.site.location(), running_for })
+        });
+        running.collect()
+    }
+}
+
+impl Target for ThreadPool {
+    #[inline]
+    fn post<F: FnOnce() + Send + 'static>(&self, spec: Spec, f: F) -> Result<(), Rejected<F>> {
+        let core = self.core();
+        let meta = Meta::new(spec.traits);
+        if let Err(reason) = core.admit(meta) {
+            return Err(core.reject(f, spec.name, spec.location, None, reason));
+        }
+        core.submit_task(Core::wrap(f, spec.location, meta, spec.name), Count::Posted);
+        Ok(())
+    }
+
+    fn spawn<F, T>(&self, spec: Spec, f: F) -> TaskHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let core = self.core();
+        let meta = Meta::new(spec.traits);
+        let packet = Packet::new(f, 0);
+        match core.admit(meta) {
+            Ok(()) => {
+                let body = PacketBody(Arc::clone(&packet));
+                core.submit_task(Core::wrap_body(body, spec.location, meta, spec.name), Count::Posted);
+            }
+            Err(reason) => {
+                packet.reject(reason);
+                drop(core.reject((), spec.name, spec.location, None, reason));
+            }
+        }
+        TaskHandle::new(packet)
+    }
+
+    fn post_delayed<F>(&self, spec: Spec, delay: Duration, f: F) -> Result<DelayedTaskHandle, Rejected<F>>
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        let core = self.core();
+        let meta = Meta::new(spec.traits);
+        let packet = Packet::new(f, 0);
+        let body = PacketBody(Arc::clone(&packet));
+        let task = Core::wrap_body(body, spec.location, meta, spec.name.clone());
+        let refused = |task| {
+            drop(task);
+            core.reject((), spec.name, spec.location, None, crate::error::RejectReason::ShutDown)
+        };
+        if delay.is_zero() {
+            if core.admit(meta).is_err() {
+                return Err(packet.take_back(|| refused(task)));
+            }
+            core.submit_task(task, Count::Posted);
+            return Ok(DelayedTaskHandle::immediate(packet));
+        }
+        let receiver = Arc::clone(core) as Arc<dyn timer::Receiver>;
+        let accepted = || core.ledger.count(core.worker_index(), Count::PostedDelayed);
+        let due = core.due_after(delay);
+        match core.insert_timer(due, task, Arc::clone(&receiver), accepted) {
+            Ok(inserted) => Ok(DelayedTaskHandle::timed(packet, core, receiver, inserted.key)),
+            Err(task) => Err(packet.take_back(|| refused(task))),
+        }
+    }
+}
+
+impl fmt::Debug for ThreadPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ThreadPool").field("name", &self.name()).field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}

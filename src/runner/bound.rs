@@ -1,0 +1,101 @@
+//! Bounded queues: how many tasks may wait, and what happens to the next one.
+#![forbid(unsafe_code)]
+
+use crate::park::Bell;
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Limit, Mutex};
+
+/// What a full queue does with one more task (POST-9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// Refuses it: [`RejectReason::Full`](crate::RejectReason::Full).
+    Reject,
+    /// Drops the task that has waited longest, on the posting thread, and accepts this one.
+    DropOldest,
+    /// Blocks the poster until there is room; on a worker of the pool, and on the sequence itself, refuses instead, so that it never deadlocks (POST-7).
+    Block,
+    /// Runs it on the posting thread. Not for sequences, whose order it would break: building one is an error.
+    CallerRuns,
+}
+
+/// The bound of one queue.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    capacity: usize,
+    overflow: Overflow,
+    waiting: AtomicUsize,
+    /// Held while a task is popped: with `DropOldest` posters pop too.
+    pub(crate) consumer: Mutex<()>,
+    /// Tasks that posters have dropped to make room.
+    pub(crate) overflowed: AtomicU64,
+    room: Bell,
+}
+
+/// What a full queue asks of the poster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// There is a place, and it is taken.
+    Reserved,
+    Refused,
+    /// The oldest task must go first.
+    DropOldest,
+}
+
+impl Bound {
+    pub(crate) fn new(capacity: usize, overflow: Overflow) -> Self {
+        Self {
+            capacity,
+            overflow,
+            waiting: AtomicUsize::new(0),
+            consumer: Mutex::new(()),
+            overflowed: AtomicU64::new(0),
+            room: Bell::new(),
+        }
+    }
+
+    fn try_reserve(&self) -> bool {
+        let add = |waiting: usize| (waiting < self.capacity).then_some(waiting + 1);
+        // ORDER bound.reserve: AcqRel; a place is taken after it was given up; pairs with bound.release.
+        self.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, add).is_ok()
+    }
+
+    /// Takes a place for one more task; `may_block` is false where waiting could deadlock, `is_over` ends a wait.
+    pub(crate) fn reserve(&self, may_block: bool, is_over: impl Fn() -> bool) -> Room {
+        if self.try_reserve() {
+            return Room::Reserved;
+        }
+        match self.overflow {
+            Overflow::DropOldest => Room::DropOldest,
+            Overflow::Block if may_block => {
+                let look = || {
+                    let reserved = self.try_reserve();
+                    (reserved || is_over()).then_some(reserved)
+                };
+                let reserved = self.room.wait_until(look, Limit::NEVER);
+                if reserved == Some(true) { Room::Reserved } else { Room::Refused }
+            }
+            _ => Room::Refused,
+        }
+    }
+
+    /// A delayed task takes a place whether there is one or not.
+    pub(crate) fn add_ripe(&self) {
+        // ORDER bound.ripe: AcqRel; as bound.reserve; pairs with bound.release.
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A task has left the queue, or was not queued after all.
+    pub(crate) fn release(&self) {
+        // ORDER bound.release: Release; pairs with bound.reserve, bound.ripe.
+        self.waiting.fetch_sub(1, Ordering::Release);
+        if self.overflow == Overflow::Block {
+            self.room.ring();
+        }
+    }
+
+    /// Ends the waits of posters whose queue will not have room any more.
+    pub(crate) fn end_waits(&self) {
+        self.room.ring();
+    }
+}

@@ -1,0 +1,389 @@
+//! A sequence: a lane of tasks that a pool gives turns to.
+//!
+//! The words of the protocol are in `lane`; here is what a turn does, what a post checks, and what is counted.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use super::bound::{Bound, Room};
+use super::current;
+use super::lane::Lane;
+use crate::error::{RejectReason, WaitError};
+use crate::park::Bell;
+use crate::pool::core::{Core, drop_discarded};
+use crate::pool::ledger::Count;
+use crate::pool::timer::Receiver;
+use crate::sync::Limit;
+use crate::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use crate::task::raw::{Discard, Erased, Runnable, Runner, Tally, Task, Ticket, Turn};
+use crate::task::traits::{Meta, Priority, TaskTraits};
+
+const CLOSED: u8 = 1;
+const DISCARDING: u8 = 2;
+
+/// A consistent picture of a runner's counters: `posted` is the sum of `ran`, `queued`, `delayed`, `running` and `dropped`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RunnerStats {
+    /// Tasks accepted so far, delayed ones included.
+    pub posted: u64,
+    /// Tasks that ran to their end, those that panicked included.
+    pub ran: u64,
+    /// Tasks that wait for their turn.
+    pub queued: u64,
+    /// Tasks whose delay is not over.
+    pub delayed: u64,
+    /// Tasks that run now: zero or one for a sequence.
+    pub running: u64,
+    /// Accepted tasks that were dropped without running.
+    pub dropped: u64,
+    /// Posts that were refused; not part of `posted`.
+    pub rejected: u64,
+    /// Tasks that panicked; part of `ran`.
+    pub panicked: u64,
+}
+
+/// Counters that any thread may add to.
+#[derive(Debug, Default)]
+struct Shared {
+    posted_delayed: AtomicU64,
+    ripened: AtomicU64,
+    dropped_delayed: AtomicU64,
+    rejected: AtomicU64,
+    /// Tasks dropped by close or shutdown, for those who wait.
+    discarded: AtomicU64,
+}
+
+/// The object that a runner's handles and tickets share. Its fields are grouped by who writes them.
+#[repr(C, align(64))]
+pub(crate) struct Sequence {
+    /// Written by posters and the drainer.
+    lane: Lane,
+    /// Written by the drainer.
+    tally: Tally,
+    /// Rarely written.
+    control: AtomicU8,
+    own_class: AtomicU8,
+    /// Queued tasks above the sequence's own class, by class.
+    lifted: [AtomicU32; 3],
+    traits: TaskTraits,
+    pub(crate) runner: Runner,
+    core: Arc<Core>,
+    bound: Option<Box<Bound>>,
+    turn_ended: Bell,
+    shared: Shared,
+}
+
+fn add(counter: &AtomicU64) {
+    // ORDER sequence.add: Release; as the ledger's; pairs with sequence.read.
+    counter.fetch_add(1, Ordering::Release);
+}
+
+fn read(counter: &AtomicU64) -> u64 {
+    // ORDER sequence.read: Acquire; pairs with sequence.add.
+    counter.load(Ordering::Acquire)
+}
+
+impl Sequence {
+    pub(crate) fn new(core: Arc<Core>, traits: TaskTraits, runner: Runner, bound: Option<Bound>) -> Arc<Erased<Self>> {
+        Erased::new(Self {
+            lane: Lane::default(),
+            tally: Tally::default(),
+            control: AtomicU8::new(0),
+            own_class: AtomicU8::new(traits.priority() as u8),
+            lifted: Default::default(),
+            traits,
+            runner,
+            core,
+            bound: bound.map(Box::new),
+            turn_ended: Bell::new(),
+            shared: Shared::default(),
+        })
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    pub(crate) fn traits(&self) -> TaskTraits {
+        self.traits
+    }
+
+    #[inline]
+    fn control(&self) -> u8 {
+        // ORDER sequence.control: Acquire; what the closer did before is visible; pairs with sequence.close.
+        self.control.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.control() & CLOSED != 0
+    }
+
+    fn own_class(&self) -> Priority {
+        // Relaxed: publishes nothing; `set_priority` moves what is queued itself.
+        Priority::from_bits(u32::from(self.own_class.load(Ordering::Relaxed)))
+    }
+
+    /// The class that the sequence is scheduled in: its own, or that of a more urgent task queued in it (PRI-4).
+    #[inline]
+    fn class(&self) -> Priority {
+        let own = self.own_class();
+        // Relaxed: counted before the push, whose exchange orders it.
+        let is_lifted_to = |class: &Priority| self.lifted[class.index()].load(Ordering::Relaxed) > 0;
+        Priority::DESCENDING.into_iter().take_while(|class| *class > own).find(is_lifted_to).unwrap_or(own)
+    }
+
+    /// The traits of a task for this sequence; marks one that is more urgent than the sequence itself.
+    #[inline]
+    pub(crate) fn meta(&self, traits: TaskTraits) -> Meta {
+        let meta = Meta::new(traits);
+        if traits.priority() > self.own_class() { meta.lifted() } else { meta }
+    }
+
+    /// Accepts a task of these traits, or says why not. An accepted one must be pushed.
+    #[inline]
+    pub(crate) fn admit(&self, meta: Meta) -> Result<(), RejectReason> {
+        if self.is_closed() {
+            return Err(RejectReason::Closed);
+        }
+        if let Some(bound) = &self.bound {
+            self.reserve(bound)?;
+        }
+        let admitted = self.core.admit(meta);
+        if admitted.is_err() {
+            self.release();
+        }
+        admitted
+    }
+
+    fn reserve(&self, bound: &Bound) -> Result<(), RejectReason> {
+        let is_over = || self.is_closed() || self.core.tracker.is_started();
+        loop {
+            match bound.reserve(!self.core.is_own_thread(), is_over) {
+                Room::Reserved => return Ok(()),
+                Room::Refused if self.is_closed() => return Err(RejectReason::Closed),
+                Room::Refused if self.core.tracker.is_started() => return Err(RejectReason::ShutDown),
+                Room::Refused => return Err(RejectReason::Full),
+                Room::DropOldest => self.drop_oldest(bound),
+            }
+        }
+    }
+
+    /// Makes room for one task. The tasks dropped here are counted before they are dropped, since that runs user code.
+    fn drop_oldest(&self, bound: &Bound) {
+        let oldest = {
+            let _consumer = bound.consumer.lock();
+            let oldest = self.lane.pop();
+            if oldest.is_some() {
+                add(&bound.overflowed);
+            }
+            oldest
+        };
+        match oldest {
+            None => crate::sync::spin_loop(),
+            Some(task) => {
+                bound.release();
+                self.unlift(task.meta());
+                self.core.discard(task, Discard::Overflow, None);
+            }
+        }
+    }
+
+    fn release(&self) {
+        if let Some(bound) = &self.bound {
+            bound.release();
+        }
+    }
+
+    /// Queues an admitted task and wakes a worker if one should be.
+    #[inline]
+    pub(crate) fn push(this: &Arc<Erased<Self>>, task: Task, what: Count) {
+        let sequence = &this.object;
+        let meta = task.meta();
+        sequence.core.ledger.count(sequence.core.worker_index(), what);
+        if meta.is_lifted() {
+            // Relaxed: the push orders it.
+            sequence.lifted[meta.priority().index()].fetch_add(1, Ordering::Relaxed);
+        }
+        let mut ticket = sequence.lane.push(task, || sequence.class());
+        if meta.is_lifted() && ticket.is_none() {
+            ticket = sequence.lane.reclass(sequence.class());
+        }
+        Self::queue_ticket(this, ticket);
+    }
+
+    #[inline]
+    fn queue_ticket(this: &Arc<Erased<Self>>, class: Option<Priority>) {
+        if let Some(class) = class {
+            this.object.core.submit(Ticket::of_object(Arc::clone(this)), class);
+        }
+    }
+
+    fn unlift(&self, meta: Meta) {
+        if meta.is_lifted() {
+            // Relaxed: the end of the turn orders it.
+            self.lifted[meta.priority().index()].fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Acts on everything that has not started (PRI-4).
+    pub(crate) fn set_priority(this: &Arc<Erased<Self>>, priority: Priority) {
+        let sequence = &this.object;
+        // Relaxed: see `own_class`.
+        sequence.own_class.store(priority as u8, Ordering::Relaxed);
+        Self::queue_ticket(this, sequence.lane.reclass(sequence.class()));
+    }
+
+    pub(crate) fn close(&self, is_discarding: bool) {
+        let flags = if is_discarding { CLOSED | DISCARDING } else { CLOSED };
+        // ORDER sequence.close: Release; pairs with sequence.control.
+        self.control.fetch_or(flags, Ordering::Release);
+        if let Some(bound) = &self.bound {
+            bound.end_waits();
+        }
+    }
+
+    /// Counts a refused post.
+    pub(crate) fn count_rejected(&self) {
+        add(&self.shared.rejected);
+    }
+
+    /// Counts an accepted delayed post.
+    pub(crate) fn count_delayed(&self) {
+        self.core.ledger.count(self.core.worker_index(), Count::PostedDelayed);
+        add(&self.shared.posted_delayed);
+    }
+
+    fn overflowed(&self) -> u64 {
+        self.bound.as_ref().map_or(0, |bound| read(&bound.overflowed))
+    }
+
+    /// Tasks that have left the lane and are over.
+    fn over(&self) -> u64 {
+        Tally::read(&self.tally.ran) + Tally::read(&self.tally.dropped) + self.overflowed()
+    }
+
+    /// Waits until everything that was pushed before has run (SEQ-9).
+    pub(crate) fn wait_idle(&self, limit: Limit) -> Result<(), WaitError> {
+        if crate::task::current::sequence() == self.runner.id {
+            return Err(WaitError::WouldDeadlock);
+        }
+        let target = self.lane.pushed();
+        let discarded_before = read(&self.shared.discarded);
+        let look = || {
+            self.lane.listen();
+            let is_done = self.over() >= target;
+            (is_done || self.core.tracker.is_complete()).then_some(is_done)
+        };
+        let is_done = Bell::wait_for_either([&self.turn_ended, &self.core.ended], look, limit);
+        let is_complete = read(&self.shared.discarded) == discarded_before;
+        match is_done {
+            None => Err(WaitError::TimedOut),
+            Some(true) if is_complete => Ok(()),
+            _ if self.core.tracker.is_started() => Err(WaitError::ShutDown),
+            _ => Err(WaitError::Closed),
+        }
+    }
+
+    pub(crate) fn stats(&self) -> RunnerStats {
+        let panicked = Tally::read(&self.tally.panicked);
+        let (ran, dropped) = (Tally::read(&self.tally.ran), Tally::read(&self.tally.dropped));
+        let (overflowed, dropped_delayed) = (self.overflowed(), read(&self.shared.dropped_delayed));
+        let started = Tally::read(&self.tally.started);
+        let ripened = read(&self.shared.ripened);
+        let pushed = self.lane.pushed();
+        let posted_delayed = read(&self.shared.posted_delayed);
+        RunnerStats {
+            posted: pushed - ripened + posted_delayed,
+            ran,
+            queued: pushed.saturating_sub(started + overflowed),
+            delayed: posted_delayed - ripened - dropped_delayed,
+            running: started - ran - dropped,
+            dropped: dropped + overflowed + dropped_delayed,
+            rejected: read(&self.shared.rejected),
+            panicked: panicked.min(ran),
+        }
+    }
+
+    // ---- the turn ---------------------------------------------------------------------------------------------------
+
+    #[inline]
+    fn pop(&self) -> Option<Task> {
+        let Some(bound) = &self.bound else { return self.lane.pop() };
+        let task = {
+            let _consumer = bound.consumer.lock();
+            self.lane.pop()
+        };
+        if task.is_some() {
+            bound.release();
+        }
+        task
+    }
+
+    fn drain(&self, turn: &mut dyn Turn) {
+        while let Some(task) = self.pop() {
+            let meta = task.meta();
+            if self.control() & DISCARDING != 0 {
+                add(&self.shared.discarded);
+                turn.discard(task, Discard::Closed, &self.tally);
+            } else {
+                if self.core.tracker.is_started() && !meta.blocks_shutdown() {
+                    add(&self.shared.discarded);
+                }
+                turn.run(task, &self.tally);
+            }
+            self.unlift(meta);
+            if turn.is_over() {
+                break;
+            }
+        }
+    }
+}
+
+impl Runnable for Sequence {
+    fn run(this: Arc<Erased<Self>>, turn: &mut dyn Turn) {
+        let sequence = &this.object;
+        if !sequence.lane.take(turn.class()) {
+            return;
+        }
+        turn.enter(&sequence.runner);
+        let scope = current::Scope::enter(Arc::clone(&this));
+        sequence.drain(turn);
+        drop(scope);
+        let popped = Tally::read(&sequence.tally.started) + sequence.overflowed();
+        let finished = sequence.lane.finish(popped, sequence.class());
+        if finished.is_listened {
+            sequence.turn_ended.ring();
+        }
+        if let Some(class) = finished.ticket {
+            let core = Arc::clone(&sequence.core);
+            core.submit(Ticket::of_object(this), class);
+        }
+    }
+}
+
+/// A task of the sequence whose delay is over, or never will be.
+pub(crate) struct SequenceReceiver(pub(crate) Arc<Erased<Sequence>>);
+
+impl Receiver for SequenceReceiver {
+    fn ripen(&self, task: Task) {
+        let sequence = &self.0.object;
+        let is_discarded = sequence.control() & DISCARDING != 0;
+        if is_discarded || !sequence.core.tracker.admit(task.meta()) {
+            return self.drop_unripe(task);
+        }
+        // WHY: a ripe task was accepted long ago, so neither `Drain` nor a full queue refuses it (DLY-3).
+        if let Some(bound) = &sequence.bound {
+            bound.add_ripe();
+        }
+        add(&sequence.shared.ripened);
+        Sequence::push(&self.0, task, Count::Ripened);
+    }
+
+    fn drop_unripe(&self, task: Task) {
+        let sequence = &self.0.object;
+        drop_discarded(task, Discard::ShutDown);
+        add(&sequence.shared.dropped_delayed);
+        sequence.core.ledger.count(sequence.core.worker_index(), Count::DroppedDelayed);
+    }
+}

@@ -1,0 +1,320 @@
+//! The handle of a sequence.
+#![forbid(unsafe_code)]
+
+use std::borrow::Cow;
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::bound::{Bound, Overflow};
+use super::sequence::{RunnerStats, Sequence, SequenceReceiver};
+use super::current;
+use crate::error::{BuildError, RejectReason, Rejected, WaitError};
+use crate::pool::core::Core;
+use crate::pool::ledger::Count;
+use crate::pool::task_builder::{Spec, Target};
+use crate::pool::timer::Receiver;
+use crate::pool::{DelayedTaskHandle, TaskBuilder, ThreadPool};
+use crate::sync::Limit;
+use crate::sync::unmodelled::{AtomicU64, Ordering};
+use crate::task::current::{Name, name_of};
+use crate::task::handle::{Packet, PacketBody, Pending, TaskHandle};
+use crate::task::raw::{Erased, Runner};
+use crate::task::traits::{Priority, TaskTraits};
+
+/// The next sequence's number; 0 means "none".
+static IDS: AtomicU64 = AtomicU64::new(1);
+
+/// A virtual thread: runs its tasks in the order of posting, one at a time, so that the state they own needs no lock.
+///
+/// It is a handle: clones post to the same sequence, from any thread. When the last one is gone, the sequence runs what was accepted and frees
+/// itself (SEQ-6). It owns no thread, and while idle no memory beyond its header (SEQ-7).
+///
+/// # Guarantees
+///
+/// - Never two tasks at once; each begins after the one before has ended and its captures are dropped, and sees all of its effects (SEQ-1).
+/// - If post(a) happens before post(b) and the delay of b is not shorter, a runs before b (SEQ-2).
+/// - An immediate post to an unbounded sequence takes no lock (SEQ-3).
+/// - Sequences share nothing: one that blocks delays no other, as long as a worker is free (SEQ-4).
+/// - A task may post to its own sequence: it never blocks and never runs inside the post (POST-1, POST-7).
+///
+/// # Not guaranteed
+///
+/// Tasks of one sequence may run on different threads. A sequence is not the place for thread-locals.
+///
+/// # Examples
+///
+/// ```
+/// use overstrand::{TaskTraits, ThreadPool};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// let pool = ThreadPool::builder().workers(2).build()?;
+/// let log = pool.create_sequenced_task_runner(TaskTraits::default());
+/// for line in ["one", "two", "three"] {
+///     log.post_task(move || println!("{line}"))?;
+/// }
+/// log.flush()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct SequencedTaskRunner(Arc<Erased<Sequence>>);
+
+/// How a runner is closed (SEQ-10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Close {
+    /// What was accepted still runs, delayed tasks included.
+    Drain,
+    /// What has not started is dropped: queued tasks in the sequence's next turn, delayed ones when they are due.
+    Discard,
+}
+
+impl SequencedTaskRunner {
+    /// Configures a sequence of that pool.
+    pub fn builder(pool: &ThreadPool) -> SequencedTaskRunnerBuilder<'_> {
+        SequencedTaskRunnerBuilder { pool, name: None, traits: TaskTraits::default(), bound: None }
+    }
+
+    fn new(core: &Arc<Core>, traits: TaskTraits, name: Option<Name>, bound: Option<Bound>) -> Self {
+        // Relaxed: a number of its own, nothing more.
+        let id = IDS.fetch_add(1, Ordering::Relaxed);
+        Self(Sequence::new(Arc::clone(core), traits, Runner { id, name }, bound))
+    }
+
+    fn sequence(&self) -> &Sequence {
+        &self.0.object
+    }
+
+    /// The sequence that the calling task belongs to; `None` in parallel tasks and outside of tasks (SEQ-8).
+    #[must_use]
+    pub fn current() -> Option<Self> {
+        current::sequence().map(Self)
+    }
+
+    /// True inside the tasks of this sequence, and nowhere else (SEQ-8).
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        crate::task::current::sequence() == self.sequence().runner.id
+    }
+
+    /// The sequence's name, if it was given one.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.sequence().runner.name.as_deref()
+    }
+
+    /// Runs a closure after everything that was posted before.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected`] gives the closure back: the pool is shutting down, the sequence is closed, its queue is full.
+    #[inline]
+    #[track_caller]
+    pub fn post_task<F: FnOnce() + Send + 'static>(&self, f: F) -> Result<(), Rejected<F>> {
+        self.post(Spec::here(self.sequence().traits()), f)
+    }
+
+    /// Runs a closure when `delay` is over, never earlier by the monotonic clock (DLY-1), and after what is in front of it then. Zero is an
+    /// ordinary post.
+    ///
+    /// # Errors
+    ///
+    /// As [`post_task`](Self::post_task).
+    #[track_caller]
+    pub fn post_delayed_task<F>(&self, delay: Duration, f: F) -> Result<DelayedTaskHandle, Rejected<F>>
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        self.post_delayed(Spec::here(self.sequence().traits()), delay, f)
+    }
+
+    /// Runs a closure in its turn and keeps its result for the handle; a rejection surfaces in [`TaskHandle::join`].
+    #[track_caller]
+    pub fn spawn<F, T>(&self, f: F) -> TaskHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        Target::spawn(self, Spec::here(self.sequence().traits()), f)
+    }
+
+    /// Says more about one task: its name, priority, delay.
+    pub fn task(&self) -> TaskBuilder<'_, Self> {
+        TaskBuilder::new(self, self.sequence().traits())
+    }
+
+    /// Gives the sequence another priority, for everything that has not started (PRI-4).
+    pub fn set_priority(&self, priority: Priority) {
+        Sequence::set_priority(&self.0, priority);
+    }
+
+    /// Waits until everything that was posted before has run; delayed tasks count once they are due (SEQ-9).
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::WouldDeadlock`] inside the sequence itself; [`WaitError::Closed`] or [`WaitError::ShutDown`] when some of it was
+    /// dropped meanwhile.
+    pub fn flush(&self) -> Result<(), WaitError> {
+        self.sequence().wait_idle(Limit::NEVER)
+    }
+
+    /// As [`flush`](Self::flush), for at most `limit` of monotonic time.
+    ///
+    /// # Errors
+    ///
+    /// As [`flush`](Self::flush); [`WaitError::TimedOut`] when the time is over first.
+    pub fn wait_idle(&self, limit: Duration) -> Result<(), WaitError> {
+        self.sequence().wait_idle(Limit::after(limit))
+    }
+
+    /// Refuses posts from now on (SEQ-10). Returns at once; [`wait_idle`](Self::wait_idle) waits for the rest.
+    pub fn close(&self, how: Close) {
+        self.sequence().close(how == Close::Discard);
+    }
+
+    /// The sequence's counters, consistent with one another.
+    #[must_use]
+    pub fn stats(&self) -> RunnerStats {
+        self.sequence().stats()
+    }
+
+    #[cold]
+    fn reject<F>(
+        &self,
+        task: F,
+        name: Option<Name>,
+        location: &'static Location<'static>,
+        reason: RejectReason,
+    ) -> Rejected<F> {
+        self.sequence().count_rejected();
+        self.sequence().core().reject(task, name, location, self.sequence().runner.name.clone(), reason)
+    }
+}
+
+impl Target for SequencedTaskRunner {
+    #[inline]
+    fn post<F: FnOnce() + Send + 'static>(&self, spec: Spec, f: F) -> Result<(), Rejected<F>> {
+        let meta = self.sequence().meta(spec.traits);
+        if let Err(reason) = self.sequence().admit(meta) {
+            return Err(self.reject(f, spec.name, spec.location, reason));
+        }
+        Sequence::push(&self.0, Core::wrap(f, spec.location, meta, spec.name), Count::Posted);
+        Ok(())
+    }
+
+    fn spawn<F, T>(&self, spec: Spec, f: F) -> TaskHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let meta = self.sequence().meta(spec.traits);
+        let packet = Packet::new(f, self.sequence().runner.id);
+        match self.sequence().admit(meta) {
+            Ok(()) => {
+                let body = PacketBody(Arc::clone(&packet));
+                Sequence::push(&self.0, Core::wrap_body(body, spec.location, meta, spec.name), Count::Posted);
+            }
+            Err(reason) => {
+                packet.reject(reason);
+                drop(self.reject((), spec.name, spec.location, reason));
+            }
+        }
+        TaskHandle::new(packet)
+    }
+
+    fn post_delayed<F>(&self, spec: Spec, delay: Duration, f: F) -> Result<DelayedTaskHandle, Rejected<F>>
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        let sequence = self.sequence();
+        let meta = sequence.meta(spec.traits);
+        let packet = Packet::new(f, sequence.runner.id);
+        let task = Core::wrap_body(PacketBody(Arc::clone(&packet)), spec.location, meta, spec.name.clone());
+        let refused = |task, reason| {
+            drop(task);
+            self.reject((), spec.name, spec.location, reason)
+        };
+        if delay.is_zero() {
+            if let Err(reason) = sequence.admit(meta) {
+                return Err(packet.take_back(|| refused(task, reason)));
+            }
+            Sequence::push(&self.0, task, Count::Posted);
+            return Ok(DelayedTaskHandle::immediate(packet));
+        }
+        if sequence.is_closed() {
+            return Err(packet.take_back(|| refused(task, RejectReason::Closed)));
+        }
+        let receiver: Arc<dyn Receiver> = Arc::new(SequenceReceiver(Arc::clone(&self.0)));
+        let due = sequence.core().due_after(delay);
+        let accepted = || sequence.count_delayed();
+        match sequence.core().insert_timer(due, task, Arc::clone(&receiver), accepted) {
+            Ok(inserted) => Ok(DelayedTaskHandle::timed(packet, sequence.core(), receiver, inserted.key)),
+            Err(task) => Err(packet.take_back(|| refused(task, RejectReason::ShutDown))),
+        }
+    }
+}
+
+impl fmt::Debug for SequencedTaskRunner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SequencedTaskRunner")
+            .field("name", &self.name())
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Configures a [`SequencedTaskRunner`]; made by [`SequencedTaskRunner::builder`].
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct SequencedTaskRunnerBuilder<'a> {
+    pool: &'a ThreadPool,
+    name: Option<Name>,
+    traits: TaskTraits,
+    bound: Option<(usize, Overflow)>,
+}
+
+impl SequencedTaskRunnerBuilder<'_> {
+    /// A name, shown in reports and spans.
+    pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.name = Some(name_of(name));
+        self
+    }
+
+    /// The traits of its tasks.
+    pub fn traits(mut self, traits: impl Into<TaskTraits>) -> Self {
+        self.traits = traits.into();
+        self
+    }
+
+    /// How many tasks may wait, and what happens to the next one; without this the queue is unbounded (POST-9).
+    pub fn capacity(mut self, capacity: usize, overflow: Overflow) -> Self {
+        self.bound = Some((capacity, overflow));
+        self
+    }
+
+    /// Makes the sequence.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`]: a capacity of zero, or [`Overflow::CallerRuns`], which would break the order.
+    pub fn build(self) -> Result<SequencedTaskRunner, BuildError> {
+        let bound = match self.bound {
+            Some((0, _)) => return Err(BuildError::new("capacity", 0, "must be at least 1")),
+            Some((_, Overflow::CallerRuns)) => {
+                return Err(BuildError::new("capacity", "CallerRuns", "would break the order of a sequence"));
+            }
+            Some((capacity, overflow)) => Some(Bound::new(capacity, overflow)),
+            None => None,
+        };
+        Ok(SequencedTaskRunner::new(self.pool.core(), self.traits, self.name, bound))
+    }
+}
+
+impl ThreadPool {
+    /// A sequence of this pool, unbounded and without a name; see [`SequencedTaskRunner::builder`] for more.
+    #[must_use]
+    pub fn create_sequenced_task_runner(&self, traits: TaskTraits) -> SequencedTaskRunner {
+        SequencedTaskRunner::new(self.core(), traits, None, None)
+    }
+}
