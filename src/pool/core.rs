@@ -14,6 +14,7 @@ use crossbeam_utils::CachePadded;
 use super::idle::Idle;
 use super::ledger::{Count, Ledger};
 use super::observe::{self, Hooks, Running};
+use super::patrol::Patrol;
 use super::shutdown::{Completion, Tracker};
 use super::staff::Staff;
 use super::stall::Watch;
@@ -54,6 +55,10 @@ pub(crate) struct Slot {
     names: Mutex<Names>,
     /// Called back from the reserve.
     pub(crate) is_called: AtomicBool,
+    /// The only ticket of the deque has waited for long.
+    stuck: AtomicBool,
+    /// The worker waits inside a task.
+    waits: AtomicBool,
 }
 
 #[derive(Default)]
@@ -72,7 +77,24 @@ impl Slot {
             published: AtomicU64::new(0),
             names: Mutex::new(Names::default()),
             is_called: AtomicBool::new(false),
+            stuck: AtomicBool::new(false),
+            waits: AtomicBool::new(false),
         }
+    }
+
+    fn is_stuck(&self) -> bool {
+        // Relaxed: a hint; whoever is woken for it comes after a fence.
+        self.stuck.load(Ordering::Relaxed) || self.waits.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_waits(&self, waits: bool) {
+        // Relaxed: as above.
+        self.waits.store(waits, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_stuck(&self, is_stuck: bool) {
+        // Relaxed: as above.
+        self.stuck.store(is_stuck, Ordering::Relaxed);
     }
 
     #[inline]
@@ -124,6 +146,7 @@ pub(crate) struct Core {
     pub(crate) service: Parker,                     // A
     pub(crate) staff: Staff,                        // L
     pub(crate) watch: Watch,                        // L
+    pub(crate) patrol: Patrol,                      // A
     /// Rings when nothing may be left to run.
     pub(crate) quiet: Bell,                         // L
     /// Rings when shutdown made progress.
@@ -182,6 +205,7 @@ impl Core {
             service: Parker::new(),
             staff: Staff::new(threads_max),
             watch: Watch::new(threads_max, settings.stall_threshold),
+            patrol: Patrol::default(),
             quiet: Bell::new(),
             ended: Bell::new(),
             watch_is_paused: AtomicBool::new(false),
@@ -303,7 +327,11 @@ impl Core {
             self.notify(here);
         }
         match here {
-            Some(here) if class == Priority::UserVisible && !self.is_strict() => here.owner.push(ticket),
+            Some(here) if class == Priority::UserVisible && self.may_keep() => {
+                if self.keep(here, ticket) {
+                    return;
+                }
+            }
             _ => self.injectors[class.index()].push(ticket),
         }
         if !zoo::has("Z2") {
@@ -315,7 +343,23 @@ impl Core {
         }
     }
 
-    /// In a pool of one worker everything goes through the injectors, so that tasks start in the order in which they became ready (PRI-1).
+    /// In a pool of one worker tasks start in the order in which they became ready (PRI-1): what a worker posts goes behind what was
+    /// posted from outside before.
+    #[inline]
+    fn may_keep(&self) -> bool {
+        !self.is_strict() || !self.is_waiting(Priority::UserVisible)
+    }
+
+    /// Puts a worker's own ticket into its deque; true when nobody need be told: the worker comes to it after its task, and if it does not,
+    /// somebody looks after it.
+    #[inline]
+    fn keep(&self, here: &Here, ticket: Ticket) -> bool {
+        let is_only_one = here.owner.is_empty();
+        here.owner.push(ticket);
+        // WHY: no worker leaves after completion without emptying its own deque, so the poster, who is one, need not look for it.
+        is_only_one && self.patrol.looks_after(self.is_strict(), || self.service.unpark())
+    }
+
     #[inline]
     pub(crate) fn is_strict(&self) -> bool {
         self.settings.workers == 1
@@ -408,8 +452,18 @@ impl Core {
     pub(crate) fn has_work(&self) -> bool {
         self.is_waiting(Priority::UserBlocking)
             || self.is_waiting(Priority::UserVisible)
-            || self.used_slots().iter().any(|slot| !slot.thief.is_empty())
+            || self.used_slots().iter().any(|slot| self.is_worth_stealing(slot))
             || (self.is_waiting(Priority::BestEffort) && self.may_enter_best_effort_racy())
+    }
+
+    /// True when something in the deque is not left to its own worker.
+    #[inline]
+    pub(crate) fn is_worth_stealing(&self, slot: &Slot) -> bool {
+        match slot.thief.len() {
+            0 => false,
+            1 => !self.patrol.is_on() || slot.is_stuck(),
+            _ => true,
+        }
     }
 
     pub(crate) fn used_slots(&self) -> &[Slot] {

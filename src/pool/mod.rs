@@ -15,6 +15,7 @@ pub(crate) mod global;
 mod idle;
 pub(crate) mod ledger;
 pub(crate) mod observe;
+mod patrol;
 mod select;
 mod service;
 mod shutdown;

@@ -1,4 +1,4 @@
-//! The service thread: drives the delay manager and the stall watcher. It runs no user code but the stall hook.
+//! The service thread: drives the delay manager, the stall watcher and the patrol. It runs no user code but the stall hook.
 //!
 //! It sleeps until the next timer or the next look of the watcher. While every worker sleeps the watcher pauses, so that an idle pool with no
 //! timer due uses no CPU; the first worker that wakes ends the pause. The bad interleaving, a worker that wakes just while the watcher
@@ -37,7 +37,7 @@ impl Core {
     /// Does what is due; says when something is due next.
     pub(crate) fn service_step(&self, now: Moment) -> Moment {
         let next_timer = self.timers.step(now);
-        next_timer.min(self.watch_step(now))
+        next_timer.min(self.watch_step(now)).min(self.patrol_step(now))
     }
 
     fn watch_step(&self, now: Moment) -> Moment {

@@ -261,8 +261,13 @@ pub(crate) struct WorkerWaits(pub(crate) Arc<Core>);
 impl Attention for WorkerWaits {
     fn wait_begins(&self) {
         let core = &self.0;
-        // What this worker has queued and not told anybody of is told now.
-        core.with_here(|here| core.notify(here));
+        // What this worker has kept for itself is told about now.
+        core.with_here(|here| {
+            if let Some(here) = here {
+                core.slots[here.index].set_waits(true);
+            }
+            core.notify(here);
+        });
         if core.tracker.is_complete() {
             return core.staff.add_debt();
         }
@@ -279,6 +284,9 @@ impl Attention for WorkerWaits {
     }
 
     fn wait_ends(&self) {
+        if let Some(worker) = self.0.worker_index() {
+            self.0.slots[worker].set_waits(false);
+        }
         if !self.0.staff.pay_debt() {
             self.0.staff.add_surplus();
         }

@@ -194,7 +194,7 @@ impl Worker {
         let victims = (first..slots.len()).chain(0..first).filter(|&victim| victim != here.index);
         for victim in victims {
             let thief = &slots[victim].thief;
-            if thief.is_empty() {
+            if !here.core.is_worth_stealing(&slots[victim]) {
                 continue;
             }
             if let Some(ticket) = until_settled(|| thief.steal_batch_and_pop(&here.owner)) {

@@ -227,7 +227,7 @@ impl Inner {
         below.extend(listeners.children.iter().filter_map(Weak::upgrade));
         for (_, waker) in listeners.waiters {
             // WHY: a waker that panics must not keep the others from hearing.
-            drop(catch(|| waker.wake()).map_err(drop_payload));
+            catch(|| waker.wake()).unwrap_or_else(drop_payload);
         }
     }
 

@@ -138,7 +138,7 @@ where
         }
         drop(token);
         if let Some(waker) = waker {
-            drop(catch(|| waker.wake()).map_err(drop_payload));
+            catch(|| waker.wake()).unwrap_or_else(drop_payload);
         }
         unwanted.is_some_and(drop_quietly)
     }
