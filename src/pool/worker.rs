@@ -167,8 +167,23 @@ impl Worker {
                 return injected;
             }
         }
-        let own = owner.pop().or_else(|| core.take_injected(Priority::UserVisible, Some(owner)));
-        own.or_else(|| self.steal())
+        if let Some(own) = owner.pop() {
+            return Some(own);
+        }
+        let taken = core.take_injected(Priority::UserVisible, Some(owner)).or_else(|| self.steal());
+        if taken.is_some() {
+            self.share_batch();
+        }
+        taken
+    }
+
+    /// Tells about tickets that came along with the one taken. While they were on their way no other worker could see them, so one may have gone to
+    /// sleep for their lack.
+    #[inline]
+    fn share_batch(&self) {
+        if self.core().is_worth_stealing(self.slot()) {
+            self.core().notify(Some(&self.here));
+        }
     }
 
     fn take_best_effort(&self) -> Option<Ticket> {

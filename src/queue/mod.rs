@@ -10,5 +10,6 @@
 //! This is one of the two places where unsafe code may live.
 
 pub(crate) mod fifo;
+pub(crate) mod prefetch;
 pub(crate) mod slab;
 pub(crate) mod steal;

@@ -21,6 +21,7 @@ use std::alloc::{Layout, alloc, handle_alloc_error};
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
 
+use super::prefetch::prefetch;
 use crate::sync::unmodelled::{AtomicPtr, Ordering};
 
 /// Bytes per block, and the alignment of each.
@@ -180,7 +181,7 @@ impl Magazine {
     fn pop(&mut self) -> Option<NonNull<Block>> {
         self.count = self.count.checked_sub(1)?;
         if let Some(ahead) = self.count.checked_sub(PREFETCH_DISTANCE) {
-            prefetch(self.blocks[ahead]);
+            prefetch(self.blocks[ahead].cast());
         }
         NonNull::new(self.blocks[self.count])
     }
@@ -192,18 +193,6 @@ impl Magazine {
         self.count += 1;
         true
     }
-}
-
-/// Asks for a block's line, to write to it soon: it usually lies in the cache of the core that ran its last task.
-#[inline(always)]
-fn prefetch(block: *mut Block) {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: a prefetch has no effect that a program can see, whatever the address.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_ET0 }>(block.cast());
-    }
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    let _ = block;
 }
 
 impl Drop for Cache {

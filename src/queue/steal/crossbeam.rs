@@ -1,4 +1,5 @@
-//! The release engine: crossbeam-deque under this room's names. No logic but the drop of what is left inside.
+//! crossbeam-deque's worker deque under this room's names, selected by the feature `crossbeam-workers`. No logic but the drop of what is left
+//! inside.
 //!
 //! The items themselves are stored, no words: they are one word wide, and crossbeam moves them by plain copies.
 #![forbid(unsafe_code)]
@@ -10,9 +11,6 @@ pub(crate) struct Owner<T: Word>(crossbeam_deque::Worker<T>);
 
 /// A thief's end of a deque: takes from the front.
 pub(crate) struct Thief<T: Word>(crossbeam_deque::Stealer<T>);
-
-/// A queue that anybody may push to and steal from.
-pub(crate) struct Injector<T: Word>(crossbeam_deque::Injector<T>);
 
 /// A new deque: its owner and its first thief.
 pub(crate) fn deque<T: Word>() -> (Owner<T>, Thief<T>) {
@@ -76,63 +74,5 @@ impl<T: Word> Thief<T> {
     /// How many items were left a moment ago.
     pub(crate) fn len(&self) -> usize {
         self.0.len()
-    }
-}
-
-impl<T: Word> Injector<T> {
-    /// An empty injector.
-    pub(crate) fn new() -> Self {
-        const { assert!(size_of::<T>() == size_of::<usize>(), "items of an injector are one word wide") };
-        Self(crossbeam_deque::Injector::new())
-    }
-
-    /// Puts `item` behind all others.
-    pub(crate) fn push(&self, item: T) {
-        self.0.push(item);
-    }
-
-    /// Tries once to take the oldest item.
-    pub(crate) fn steal(&self) -> Steal<T> {
-        self.0.steal().into()
-    }
-
-    /// Tries once to take a run of the oldest items, 32 at most: returns the oldest and puts the others into `into`.
-    pub(crate) fn steal_batch_and_pop(&self, into: &Owner<T>) -> Steal<T> {
-        self.0.steal_batch_and_pop(&into.0).into()
-    }
-
-    /// Whether every push that happened before was claimed.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// How many items were left a moment ago.
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
-    }
-}
-
-impl<T: Word> Drop for Injector<T> {
-    fn drop(&mut self) {
-        drain(|| {
-            loop {
-                match self.0.steal() {
-                    crossbeam_deque::Steal::Success(item) => return Some(item),
-                    crossbeam_deque::Steal::Empty => return None,
-                    // WHY again: a weak exchange may fail although this is the only thread left.
-                    crossbeam_deque::Steal::Retry => {}
-                }
-            }
-        });
-    }
-}
-
-impl<T> From<crossbeam_deque::Steal<T>> for Steal<T> {
-    fn from(tried: crossbeam_deque::Steal<T>) -> Self {
-        match tried {
-            crossbeam_deque::Steal::Success(item) => Self::Success(item),
-            crossbeam_deque::Steal::Empty => Self::Empty,
-            crossbeam_deque::Steal::Retry => Self::Retry,
-        }
     }
 }

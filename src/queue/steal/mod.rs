@@ -50,9 +50,11 @@
 //!
 //! **Witnessed by** `tests::{unit, model, stress}` on both engines, `tests::loom` on the twin.
 
-#[cfg(not(any(overstrand_loom, overstrand_shuttle, miri, overstrand_tsan)))]
+#[cfg(feature = "crossbeam-workers")]
 mod crossbeam;
-#[cfg(any(test, overstrand_loom, overstrand_shuttle, miri, overstrand_tsan))]
+#[cfg(not(any(overstrand_loom, overstrand_shuttle, miri, overstrand_tsan)))]
+mod crossbeam_injector;
+#[cfg(any(test, not(feature = "crossbeam-workers")))]
 mod twin;
 #[cfg(any(test, overstrand_loom, overstrand_shuttle, miri, overstrand_tsan))]
 mod twin_injector;
@@ -62,9 +64,11 @@ mod tests;
 
 use std::ptr::NonNull;
 
+#[cfg(feature = "crossbeam-workers")]
+pub(crate) use crossbeam::{Owner, Thief, deque};
 #[cfg(not(any(overstrand_loom, overstrand_shuttle, miri, overstrand_tsan)))]
-pub(crate) use crossbeam::{Injector, Owner, Thief, deque};
-#[cfg(any(overstrand_loom, overstrand_shuttle, miri, overstrand_tsan))]
+pub(crate) use crossbeam_injector::Injector;
+#[cfg(not(feature = "crossbeam-workers"))]
 pub(crate) use twin::{Owner, Thief, deque};
 #[cfg(any(overstrand_loom, overstrand_shuttle, miri, overstrand_tsan))]
 pub(crate) use twin_injector::Injector;
@@ -95,6 +99,16 @@ pub(crate) enum Steal<T> {
     Success(T),
     /// Another thread interfered; nothing was taken, and a new try is worth it.
     Retry,
+}
+
+impl<T> Steal<T> {
+    /// The item, if one was taken.
+    pub(crate) fn success(self) -> Option<T> {
+        match self {
+            Self::Success(item) => Some(item),
+            Self::Empty | Self::Retry => None,
+        }
+    }
 }
 
 impl<T> From<Option<T>> for Steal<T> {

@@ -57,8 +57,12 @@ use std::sync::Arc;
 use crossbeam_utils::CachePadded;
 
 use super::{Steal, Word, drain};
+use crate::queue::prefetch::prefetch;
 use crate::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use crate::zoo;
+
+/// How many items ahead of the one that is popped memory is asked for.
+const PREFETCH_DISTANCE: usize = 2;
 
 /// The most items that one batch takes; crossbeam-deque's limit.
 pub(super) const BATCH_MAX: usize = 32;
@@ -155,11 +159,22 @@ impl<T: Word> Owner<T> {
             let next = front.wrapping_add(1);
             // Relaxed: the slot's next writer is this same thread; earlier claims stay released through the exchange.
             match self.shared.front.compare_exchange(front, next, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return Claim::<T, 1>::new([word], 1).next(),
+                Ok(_) => {
+                    self.prefetch_after(next);
+                    return Claim::<T, 1>::new([word], 1).next();
+                }
                 Err(newer) => front = newer,
             }
         }
         None
+    }
+
+    /// Asks for the memory that an item to be popped soon points to.
+    #[inline]
+    fn prefetch_after(&self, front: usize) {
+        // Relaxed: an address that is only asked for, never read; it may be stale.
+        let word = self.ring().slot(front.wrapping_add(PREFETCH_DISTANCE)).load(Ordering::Relaxed);
+        prefetch(word.cast());
     }
 
     /// Whether nothing is left; may be `false` a moment too long.

@@ -27,9 +27,9 @@ macro_rules! on_each_engine {
         }
 
         #[cfg(not(any(miri, overstrand_tsan)))]
-        mod crossbeam {
+        mod shipped {
             mod engine {
-                pub(super) use crate::queue::steal::crossbeam::{Injector, Owner, Thief, deque};
+                pub(super) use crate::queue::steal::{Injector, Owner, Thief, deque};
             }
             use super::*;
             $($item)*
