@@ -19,15 +19,15 @@
 #![forbid(unsafe_code)]
 
 mod bell;
-mod wait;
 #[cfg(test)]
 mod tests;
+mod wait;
 
 pub(crate) use bell::Bell;
 pub(crate) use wait::{Attention, attend, wait_for};
 
-use std::task::Wake;
 use std::sync::Arc;
+use std::task::Wake;
 use std::time::Duration;
 
 use crate::sync::atomic::{AtomicU32, Ordering};

@@ -132,29 +132,29 @@ impl Slot {
 
 /// The shared part of a pool.
 pub(crate) struct Core {
-    pub(crate) settings: Settings,                  // I
-    pub(crate) clock: Arc<dyn Clock>,               // I
-    pub(crate) tracker: Tracker,                    // A
-    pub(crate) ledger: Ledger,                      // A
-    pub(crate) idle: Idle,                          // A
-    injectors: [CachePadded<Injector<Ticket>>; 3],  // A
-    pub(crate) slots: Box<[Slot]>,                  // A, L
+    pub(crate) settings: Settings,                 // I
+    pub(crate) clock: Arc<dyn Clock>,              // I
+    pub(crate) tracker: Tracker,                   // A
+    pub(crate) ledger: Ledger,                     // A
+    pub(crate) idle: Idle,                         // A
+    injectors: [CachePadded<Injector<Ticket>>; 3], // A
+    pub(crate) slots: Box<[Slot]>,                 // A, L
     /// Slots below this have or had a thread.
-    pub(crate) slots_used: AtomicUsize,             // A
-    best_effort_running: AtomicUsize,               // A
-    pub(crate) timers: Timers,                      // L
-    pub(crate) service: Parker,                     // A
-    pub(crate) staff: Staff,                        // L
-    pub(crate) watch: Watch,                        // L
-    pub(crate) patrol: Patrol,                      // A
+    pub(crate) slots_used: AtomicUsize, // A
+    best_effort_running: AtomicUsize,              // A
+    pub(crate) timers: Timers,                     // L
+    pub(crate) service: Parker,                    // A
+    pub(crate) staff: Staff,                       // L
+    pub(crate) watch: Watch,                       // L
+    pub(crate) patrol: Patrol,                     // A
     /// Rings when nothing may be left to run.
-    pub(crate) quiet: Bell,                         // L
+    pub(crate) quiet: Bell, // L
     /// Rings when shutdown made progress.
-    pub(crate) ended: Bell,                         // L
+    pub(crate) ended: Bell, // L
     /// The stall watcher sleeps until a worker wakes.
-    pub(crate) watch_is_paused: AtomicBool,         // A
+    pub(crate) watch_is_paused: AtomicBool, // A
     /// When the stall watcher looks next.
-    pub(crate) next_watch: AtomicU64,               // A
+    pub(crate) next_watch: AtomicU64, // A
 }
 
 /// What a worker thread knows of itself.
@@ -302,10 +302,9 @@ impl Core {
 
     /// Queues an admitted task of the pool itself.
     #[inline]
-    pub(crate) fn submit_task(&self, task: Task, what: Count) {
+    pub(crate) fn submit_task(&self, task: Task, class: Priority, what: Count) {
         self.with_here(|here| {
             self.ledger.count(here.map(|here| here.index), what);
-            let class = task.meta().priority();
             self.submit_from(here, Ticket::of_task(task), class);
         });
     }
@@ -623,7 +622,8 @@ impl Turn for Sweeper<'_> {
 impl Receiver for Core {
     fn ripen(&self, task: Task) {
         if self.tracker.admit(task.meta()) {
-            self.submit_task(task, Count::Ripened);
+            let class = task.meta().priority();
+            self.submit_task(task, class, Count::Ripened);
         } else {
             self.drop_unripe(task);
         }

@@ -14,7 +14,7 @@ static CURRENT: Mutex<Option<Generation>> = Mutex::new(None);
 
 /// The current generation's cell, empty until its pool is built.
 fn generation() -> Generation {
-    *CURRENT.lock().get_or_insert_with(|| Box::leak(Box::new(OnceCell::new())))
+    CURRENT.lock().get_or_insert_with(|| Box::leak(Box::new(OnceCell::new())))
 }
 
 /// The pool of the process. The first call starts it with the default settings, unless

@@ -10,6 +10,7 @@
 
 pub(crate) mod builder;
 pub(crate) mod core;
+mod deadline;
 pub(crate) mod delayed;
 pub(crate) mod global;
 mod idle;
@@ -47,6 +48,7 @@ use crate::error::{Rejected, WaitError};
 use crate::park::Bell;
 use crate::sync::{Limit, Mutex};
 use crate::task::handle::{Packet, PacketBody, Pending, TaskHandle};
+use crate::task::raw::Task;
 use crate::task::traits::{Meta, TaskTraits};
 use crate::zoo;
 
@@ -317,7 +319,7 @@ impl Target for ThreadPool {
         if let Err(reason) = core.admit(meta) {
             return Err(core.reject(f, spec.name, spec.location, None, reason));
         }
-        core.submit_task(Core::wrap(f, spec.location, meta, spec.name), Count::Posted);
+        core.submit_task(Core::wrap(f, spec.location, meta, spec.name), meta.priority(), Count::Posted);
         Ok(())
     }
 
@@ -332,11 +334,12 @@ impl Target for ThreadPool {
         match core.admit(meta) {
             Ok(()) => {
                 let body = PacketBody(Arc::clone(&packet));
-                core.submit_task(Core::wrap_body(body, spec.location, meta, spec.name), Count::Posted);
+                let task = Core::wrap_body(body, spec.location, meta, spec.name);
+                core.submit_task(task, meta.priority(), Count::Posted);
             }
             Err(reason) => {
                 packet.reject(reason);
-                drop(core.reject((), spec.name, spec.location, None, reason));
+                let _ = core.reject((), spec.name, spec.location, None, reason);
             }
         }
         TaskHandle::new(packet)
@@ -351,7 +354,7 @@ impl Target for ThreadPool {
         let packet = Packet::new(f, 0);
         let body = PacketBody(Arc::clone(&packet));
         let task = Core::wrap_body(body, spec.location, meta, spec.name.clone());
-        let refused = |task| {
+        let refused = |task: Task| {
             drop(task);
             core.reject((), spec.name, spec.location, None, crate::error::RejectReason::ShutDown)
         };
@@ -359,7 +362,7 @@ impl Target for ThreadPool {
             if core.admit(meta).is_err() {
                 return Err(packet.take_back(|| refused(task)));
             }
-            core.submit_task(task, Count::Posted);
+            core.submit_task(task, meta.priority(), Count::Posted);
             return Ok(DelayedTaskHandle::immediate(packet));
         }
         let receiver = Arc::clone(core) as Arc<dyn timer::Receiver>;

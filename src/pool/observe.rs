@@ -115,7 +115,7 @@ impl fmt::Display for Subject<'_> {
     }
 }
 
-type Hook<T> = Option<Arc<dyn Fn(&T) + Send + Sync>>;
+pub(crate) type Hook<T> = Option<Arc<dyn Fn(&T) + Send + Sync>>;
 
 /// What the user asked to be told.
 #[derive(Clone, Default)]
@@ -134,7 +134,7 @@ impl fmt::Debug for Hooks {
 }
 
 /// Calls a hook inside a boundary of its own (POST-6).
-pub(crate) fn call<T: ?Sized>(hook: &Option<Arc<dyn Fn(&T) + Send + Sync>>, value: &T) {
+pub(crate) fn call<T: ?Sized>(hook: &Hook<T>, value: &T) {
     if let Some(hook) = hook {
         if let Err(payload) = catch(|| hook(value)) {
             drop_payload(payload);

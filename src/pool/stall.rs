@@ -59,7 +59,8 @@ impl Watch {
     /// Looks at the workers; `progress` gives how many tasks one has started and ended. The stalls that were not reported before.
     pub(crate) fn look(&self, now: Moment, workers: usize, progress: impl Fn(usize) -> (u64, u64)) -> Vec<Stall> {
         let mut state = self.state.lock();
-        let was_late = state.last_look.is_some_and(|last| last.until(now) > self.period() * 2 + Duration::from_millis(100));
+        let was_late =
+            state.last_look.is_some_and(|last| last.until(now) > self.period() * 2 + Duration::from_millis(100));
         state.last_look = Some(now);
         let mut stalls = Vec::new();
         for (worker, sight) in state.sights.iter_mut().take(workers).enumerate() {

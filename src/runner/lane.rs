@@ -111,12 +111,8 @@ impl Lane {
         if word & PHASE == IDLE {
             let class = class();
             // ORDER lane.first: AcqRel; publishes the push to the drainer, follows the last turn; pairs with lane.take, lane.finish.
-            let exchange = self.word.compare_exchange(
-                word,
-                ready_in(word + PUSH_ONE, class),
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            );
+            let exchange =
+                self.word.compare_exchange(word, ready_in(word + PUSH_ONE, class), Ordering::AcqRel, Ordering::Relaxed);
             if exchange.is_ok() {
                 return missing_ticket(word, class);
             }

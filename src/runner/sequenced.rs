@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bound::{Bound, Overflow};
-use super::sequence::{RunnerStats, Sequence, SequenceReceiver};
 use super::current;
+use super::sequence::{RunnerStats, Sequence, SequenceReceiver};
 use crate::error::{BuildError, RejectReason, Rejected, WaitError};
 use crate::pool::core::Core;
 use crate::pool::ledger::Count;
@@ -217,7 +217,7 @@ impl Target for SequencedTaskRunner {
             }
             Err(reason) => {
                 packet.reject(reason);
-                drop(self.reject((), spec.name, spec.location, reason));
+                let _ = self.reject((), spec.name, spec.location, reason);
             }
         }
         TaskHandle::new(packet)

@@ -55,10 +55,6 @@ impl Condvar {
     pub(crate) fn notify_one(&self) {
         self.0.notify_one();
     }
-
-    pub(crate) fn notify_all(&self) {
-        self.0.notify_all();
-    }
 }
 
 /// The end of a wait: a model has no clock, so only zero ever ends.
@@ -80,7 +76,9 @@ impl Limit {
 pub(crate) mod thread {
     use super::io;
 
-    pub(crate) use loom::thread::{JoinHandle, ThreadId, current, yield_now};
+    pub(crate) use loom::thread::JoinHandle;
+    #[cfg(test)]
+    pub(crate) use loom::thread::yield_now;
 
     pub(crate) fn spawn_named<F>(name: String, _stack_size: Option<usize>, body: F) -> io::Result<JoinHandle<()>>
     where

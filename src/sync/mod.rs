@@ -29,3 +29,9 @@ mod shuttle_backend;
 pub(crate) use shuttle_backend::*;
 
 pub(crate) mod unmodelled;
+
+/// How long it is until then; zero for what is past.
+#[expect(clippy::disallowed_methods, reason = "an instant that a user gives is told by the same clock")]
+pub(crate) fn until(deadline: std::time::Instant) -> std::time::Duration {
+    deadline.saturating_duration_since(std::time::Instant::now())
+}

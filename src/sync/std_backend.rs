@@ -60,10 +60,6 @@ impl Condvar {
     pub(crate) fn notify_one(&self) {
         self.0.notify_one();
     }
-
-    pub(crate) fn notify_all(&self) {
-        self.0.notify_all();
-    }
 }
 
 /// The end of a wait.
@@ -89,7 +85,9 @@ impl Limit {
 pub(crate) mod thread {
     use super::io;
 
-    pub(crate) use std::thread::{JoinHandle, ThreadId, current, yield_now};
+    pub(crate) use std::thread::JoinHandle;
+    #[cfg(test)]
+    pub(crate) use std::thread::yield_now;
 
     /// Starts a named thread; refusal by the system is an error, not a panic.
     pub(crate) fn spawn_named<F>(name: String, stack_size: Option<usize>, body: F) -> io::Result<JoinHandle<()>>

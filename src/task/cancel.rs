@@ -15,6 +15,7 @@
 //! Witnessed by `tests::loom_child_and_waiter_hear_of_a_cancel`.
 #![forbid(unsafe_code)]
 
+use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -24,8 +25,9 @@ use std::time::Duration;
 
 use super::panic::{catch, drop_payload};
 use crate::park;
-use crate::sync::{Limit, Mutex};
 use crate::sync::atomic::{AtomicU8, Ordering};
+use crate::sync::unmodelled::OnceCell;
+use crate::sync::{Limit, Mutex};
 
 /// Why a token is signalled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,6 +72,8 @@ struct Inner {
     listeners: Mutex<Listeners>,
     /// Keeps the chain upwards alive, so that a signal finds its way through tokens that nobody holds.
     parent: Option<CancelToken>,
+    /// Something that lives as long as the token.
+    kept: OnceCell<Box<dyn Any + Send + Sync>>,
 }
 
 #[derive(Default)]
@@ -92,6 +96,7 @@ impl CancelToken {
             state: AtomicU8::new(LIVE),
             listeners: Mutex::new(Listeners::default()),
             parent,
+            kept: OnceCell::new(),
         }))
     }
 
@@ -123,6 +128,12 @@ impl CancelToken {
     /// Signals that the deadline has passed.
     pub(crate) fn expire(&self) {
         self.0.signal(EXPIRED);
+    }
+
+    /// Keeps a value for as long as the token lives; one per token.
+    pub(crate) fn keep(&self, value: Box<dyn Any + Send + Sync>) {
+        let refused = self.0.kept.set(value);
+        debug_assert!(refused.is_ok(), "a token has one deadline");
     }
 
     pub(crate) fn downgrade(&self) -> WeakToken {
@@ -334,4 +345,3 @@ impl Drop for CancelGuard {
         }
     }
 }
-

@@ -95,11 +95,6 @@ pub(crate) fn site() -> Option<&'static Site> {
     read(|context| context.site.get()).flatten()
 }
 
-/// True inside a task.
-pub(crate) fn is_in_task() -> bool {
-    site().is_some()
-}
-
 /// The name of the running task, if it was given one. `None` outside of tasks.
 #[must_use]
 pub fn task_name() -> Option<Arc<str>> {

@@ -23,8 +23,8 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::panic::{Payload, catch, drop_quietly};
 use super::current::Name;
+use super::panic::{Payload, catch, drop_quietly};
 use super::site::Site;
 use super::traits::{Meta, Priority};
 use crate::queue::fifo::{Fifo, Linked, Pop};
@@ -168,14 +168,8 @@ pub(crate) trait Runnable: Send + Sync + Sized + 'static {
 
 #[derive(Clone, Copy)]
 enum Table {
-    Task {
-        run: unsafe fn(NonNull<Node>) -> Verdict,
-        discard: unsafe fn(NonNull<Node>, Discard),
-    },
-    Object {
-        run: unsafe fn(NonNull<Header>, &mut dyn Turn),
-        forget: unsafe fn(NonNull<Header>),
-    },
+    Task { run: unsafe fn(NonNull<Node>) -> Verdict, discard: unsafe fn(NonNull<Node>, Discard) },
+    Object { run: unsafe fn(NonNull<Header>, &mut dyn Turn), forget: unsafe fn(NonNull<Header>) },
 }
 
 /// The first field of everything that a ticket can point to.
@@ -242,11 +236,7 @@ impl Task {
     /// Wraps a closure that nobody waits for.
     #[inline]
     pub(crate) fn plain<F: FnOnce() + Send + 'static>(f: F, site: &'static Site, meta: Meta) -> Self {
-        if fits::<Plain<F>>() {
-            Self::new(Plain(f), site, meta)
-        } else {
-            Self::new(Plain(Box::new(f)), site, meta)
-        }
+        if fits::<Plain<F>>() { Self::new(Plain(f), site, meta) } else { Self::new(Plain(Box::new(f)), site, meta) }
     }
 
     /// Wraps a body of at most [`INLINE_BYTES`].
@@ -323,7 +313,9 @@ impl Task {
 
     /// Drops the closure unrun, telling it why.
     pub(crate) fn discard(self, why: Discard) {
-        let Table::Task { discard, .. } = self.node().header.0 else { unreachable!("a task's node has a task's table") };
+        let Table::Task { discard, .. } = self.node().header.0 else {
+            unreachable!("a task's node has a task's table")
+        };
         // SAFETY: as in `run`.
         unsafe { discard(self.into_node(), why) };
     }

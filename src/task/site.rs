@@ -89,11 +89,7 @@ impl Site {
         Self::entry(&mut table, parent, location)
     }
 
-    fn entry(
-        table: &mut Table,
-        parent: Option<&'static Self>,
-        location: &'static Location<'static>,
-    ) -> &'static Self {
+    fn entry(table: &mut Table, parent: Option<&'static Self>, location: &'static Location<'static>) -> &'static Self {
         let depth = parent.map_or(1, |parent| parent.depth + 1);
         let Table { by_key, by_index } = table;
         by_key.entry((address_of(parent), address_of(Some(location)))).or_insert_with(|| {

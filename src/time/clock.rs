@@ -15,6 +15,7 @@
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
+#[cfg(test)]
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// A point in time: nanoseconds since the origin of a clock.
@@ -87,12 +88,14 @@ fn instant() -> Instant {
 }
 
 /// A clock that stands still until somebody moves it; it can only be moved forward.
+#[cfg(test)]
 #[derive(Debug)]
 pub(crate) struct ManualClock {
     // Relaxed throughout: the clock publishes nothing but itself; who moves it wakes those who wait, and that wake-up orders the two.
     nanos: AtomicU64,
 }
 
+#[cfg(test)]
 impl ManualClock {
     pub(crate) fn new(now: Moment) -> Self {
         Self { nanos: AtomicU64::new(now.0) }
@@ -110,6 +113,7 @@ impl ManualClock {
     }
 }
 
+#[cfg(test)]
 impl Clock for ManualClock {
     fn now(&self) -> Moment {
         // Relaxed: see `nanos`.

@@ -1,14 +1,15 @@
 //! Where the values of a wheel live until they are ripe or removed.
 //!
-//! Words: an *entry* is a value with its deadline and its number; an *index* says where it lives. Entries live in *pages* of
-//! 1024. A page is *open* when it has room.
+//! Words: an *entry* is a value with its deadline, its number and the position of its note in the slot that has the note; an *index*
+//! says where the entry lives. Entries live in *pages* of 1024. A page is *open* when it has room. Positions are kept apart from the rest, close
+//! together, because splitting a slot writes those and nothing else.
 //!
 //! Invariants: (E1) a number is given to one entry ever, so an index with a number names that entry or nothing, however often the
 //! place was used again. (E2) `open` lists exactly the pages that have room, each once. (E3) A page without a live entry holds no
-//! memory.
+//! memory. (E4) There are as many positions as places.
 //!
 //! Memory: a new page is begun only when all others are full, so there are never more pages than the peak of live entries filled; a page
-//! that becomes empty is given back, but for one that is kept at hand. What stays of it are five words. The table of pages doubles
+//! that becomes empty is given back, but for one that is kept at hand. What stays of it are eight words. The table of pages doubles
 //! as it grows, the pages themselves are never copied (the first one grows from nothing, so that a small wheel is small).
 //!
 //! Limits: entries never move, so one live entry holds its page.
@@ -34,16 +35,30 @@ enum Entry<T> {
     Live { number: u64, deadline: Moment, value: T },
 }
 
+/// What was an entry.
+pub(super) struct Removed<T> {
+    pub(super) deadline: Moment,
+    /// Means something only when the note is in a level.
+    pub(super) position: usize,
+    pub(super) value: T,
+}
+
 /// A run of places; the vacant ones are linked.
 struct Page<T> {
     places: Vec<Entry<T>>,
+    positions: Vec<usize>,
     vacant: usize,
     live: usize,
 }
 
 impl<T> Page<T> {
+    /// A page without memory.
     const fn new() -> Self {
-        Self { places: Vec::new(), vacant: END, live: 0 }
+        Self { places: Vec::new(), positions: Vec::new(), vacant: END, live: 0 }
+    }
+
+    fn with_capacity(room: usize) -> Self {
+        Self { places: Vec::with_capacity(room), positions: Vec::with_capacity(room), ..Self::new() }
     }
 
     fn is_full(&self) -> bool {
@@ -57,6 +72,7 @@ impl<T> Page<T> {
         let offset = self.vacant;
         let Some(place) = self.places.get_mut(offset) else {
             self.places.push(entry);
+            self.positions.push(0);
             return self.places.len() - 1;
         };
         if let Entry::Vacant { next } = mem::replace(place, entry) {
@@ -67,22 +83,24 @@ impl<T> Page<T> {
 
     /// Takes out the entry of this number.
     #[inline]
-    fn remove(&mut self, offset: usize, number: u64) -> Option<(Moment, T)> {
+    fn remove(&mut self, offset: usize, number: u64) -> Option<Removed<T>> {
         let place = self.places.get_mut(offset).filter(|place| place.has(number))?;
-        let Entry::Live { deadline, value, .. } = mem::replace(place, Entry::Vacant { next: self.vacant }) else {
+        let vacant = Entry::Vacant { next: self.vacant };
+        let Entry::Live { deadline, value, .. } = mem::replace(place, vacant) else {
             return None;
         };
         self.vacant = offset;
         self.live -= 1;
-        Some((deadline, value))
+        Some(Removed { deadline, position: self.positions[offset], value })
     }
 
-    /// Gives up all places: none of them is live.
-    fn surrender(&mut self) -> Vec<Entry<T>> {
-        self.vacant = END;
-        let mut places = mem::take(&mut self.places);
-        places.clear();
-        places
+    /// Moves the memory out; none of the places is live.
+    fn surrender(&mut self) -> Self {
+        let mut emptied = mem::replace(self, Self::new());
+        emptied.places.clear();
+        emptied.positions.clear();
+        emptied.vacant = END;
+        emptied
     }
 }
 
@@ -97,7 +115,7 @@ impl<T> Entry<T> {
 pub(super) struct Entries<T> {
     pages: Vec<Page<T>>,
     open: Vec<usize>,
-    spare: Option<Vec<Entry<T>>>,
+    spare: Option<Page<T>>,
     live: usize,
 }
 
@@ -119,7 +137,7 @@ impl<T> Entries<T> {
         };
         let page = &mut self.pages[at];
         if page.places.capacity() == 0 {
-            page.places = new_places(&mut self.spare, at);
+            *page = fresh_page(&mut self.spare, at);
         }
         let offset = page.insert(Entry::Live { number, deadline, value });
         if page.is_full() {
@@ -139,7 +157,7 @@ impl<T> Entries<T> {
 
     /// Takes out the entry of this index and number, if it is still there.
     #[inline]
-    pub(super) fn remove(&mut self, index: usize, number: u64) -> Option<(Moment, T)> {
+    pub(super) fn remove(&mut self, index: usize, number: u64) -> Option<Removed<T>> {
         let at = index / PAGE;
         let page = self.pages.get_mut(at)?;
         let was_full = page.is_full();
@@ -152,6 +170,15 @@ impl<T> Entries<T> {
             self.spare = Some(page.surrender());
         }
         Some(removed)
+    }
+
+    /// Writes down that the note of a live entry has come to another position.
+    #[inline]
+    pub(super) fn set_position(&mut self, index: usize, to: usize) {
+        let position = self.pages.get_mut(index / PAGE).and_then(|page| page.positions.get_mut(index % PAGE));
+        if let Some(position) = position {
+            *position = to;
+        }
     }
 
     /// True while the entry that the note is about has been neither removed nor fired.
@@ -167,24 +194,23 @@ impl<T> Entries<T> {
         let places = all.pages.into_iter().flat_map(|page| page.places);
         let live = places.filter_map(|place| match place {
             Entry::Vacant { .. } => None,
-            Entry::Live { number, deadline, value } => Some((deadline, number, value)),
+            Entry::Live { number, deadline, value, .. } => Some((deadline, number, value)),
         });
         live.collect()
     }
 }
 
-/// Memory for a page: the spare one, or a whole page at once. The first page grows from nothing.
+/// A page with memory: the spare one, or room for all its entries at once. The first page grows from nothing.
 #[cold]
-fn new_places<T>(spare: &mut Option<Vec<Entry<T>>>, at: usize) -> Vec<Entry<T>> {
-    let fresh = || if at == 0 { Vec::new() } else { Vec::with_capacity(PAGE) };
-    spare.take().unwrap_or_else(fresh)
+fn fresh_page<T>(spare: &mut Option<Page<T>>, at: usize) -> Page<T> {
+    let room = if at == 0 { 0 } else { PAGE };
+    spare.take().unwrap_or_else(|| Page::with_capacity(room))
 }
 
 #[cfg(test)]
 impl<T> Entries<T> {
     /// For how many entries memory is held.
     pub(super) fn capacity(&self) -> usize {
-        let spare = self.spare.as_ref().map_or(0, Vec::capacity);
-        spare + self.pages.iter().map(|page| page.places.capacity()).sum::<usize>()
+        self.pages.iter().chain(&self.spare).map(|page| page.places.capacity()).sum()
     }
 }

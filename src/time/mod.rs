@@ -6,18 +6,23 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `clock` | [`Moment`], the [`Clock`] seam, [`SystemClock`], [`ManualClock`] |
-//! | `wheel` | [`Wheel`]: which level and slot a deadline belongs to, what an advance takes out |
-//! | `slot` | one slot: a heap of notes, some of them stale |
+//! | `wheel` | [`Wheel`]: where a deadline belongs, what an advance takes out |
+//! | `level`, `slot` | what is due in a later tick, unsorted |
+//! | `near` | what is due in the present tick, in order |
 //! | `entries` | where the values live, in pages that are given back |
 #![forbid(unsafe_code)]
 
 pub(crate) mod clock;
 mod entries;
+mod level;
+mod near;
 mod slot;
 pub(crate) mod wheel;
 
 #[cfg(all(test, not(any(overstrand_loom, overstrand_shuttle))))]
 mod tests;
 
-pub(crate) use clock::{Clock, ManualClock, Moment, SystemClock};
+#[cfg(test)]
+pub(crate) use clock::ManualClock;
+pub(crate) use clock::{Clock, Moment, SystemClock};
 pub(crate) use wheel::{TimerKey, Wheel};

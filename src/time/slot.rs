@@ -1,38 +1,35 @@
-//! One slot of the wheel: what is due in the same stretch of time, the earliest on top.
+//! A slot of the wheel: what is due in one stretch of time, in chunks that slots pass on to one another.
 //!
-//! Words: a *note* is all that a slot knows of an entry: its deadline, its number, and where it lives. A note whose entry has been
-//! removed is *stale*; it is swept later, in one go with others, so that a removal touches one entry and not its neighbours.
-//! Moving notes from slot to slot touches no entry at all unless some are stale.
+//! Words: a *note* is all that the wheel knows of an entry without looking at it: deadline, number, index. Sorting and splitting
+//! touch notes only. A *chunk* is room for 128 notes; a *position* counts notes from the first one of the first chunk.
 //!
-//! Invariants: (S1) the note on top is live, so the earliest deadline is read without a search. (S2) `live` counts the notes
-//! that are not stale. (S3) There are at most `2 * live + SLACK` notes. (S4) A slot without live notes has no notes.
+//! Invariants: (S1) the notes of a slot are in no order, and the entry of each knows its position, so that any one is taken out
+//! by moving the last one into the gap. (S2) All chunks of a slot are full but the last, which is not empty.
 //!
-//! | operation | cost |
-//! |---|---|
-//! | `add` | constant on average, log n when deadlines come in falling order |
-//! | `forget` | constant on average (a sweep costs what the removals before it saved); log n when the earliest goes |
-//! | `take_due` | log n per note |
+//! Memory: as many chunks as the notes fill, one more for each slot in use, and up to 64 spare ones. A slot that is split among others
+//! gives up its chunks while they take theirs, so that splitting a million notes asks for no memory.
 //!
-//! Rejected: linked entries (each removal and each step of a walk misses the cache); the position of its note in each entry
-//! (each move of a note writes to an entry).
+//! Rejected: linked entries (a removal writes to two neighbours, a walk misses the cache at each step); notes that stay behind
+//! when their entry goes and are swept later (sweeping a million took 90 ms); an ordered heap per slot (timeouts that are cancelled
+//! oldest first, the usual case, each paid for log n); one vector per slot (fresh memory made a split three to ten times as long).
 //!
-//! Witnessed by `tests::unit::notes_of_removed_entries_are_swept`, `tests::model::behaves_like_a_sorted_list`.
+//! Witnessed by `tests::unit::slots_give_memory_back`, `tests::model::behaves_like_a_sorted_list`.
 #![forbid(unsafe_code)]
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::mem;
 
 use super::clock::Moment;
-use super::entries::Entries;
 
-/// How many notes a slot may hold beyond twice the live ones.
-pub(super) const SLACK: usize = 16;
+/// Notes per chunk.
+pub(super) const CHUNK: usize = 128;
 
-/// How many notes an empty slot keeps memory for.
-const KEEP: usize = 64;
+/// How many spare chunks are kept.
+pub(super) const SPARE_MAX: usize = 64;
 
-/// What a slot knows of an entry. Ordered by deadline, then by number.
+/// For how many chunks an empty slot keeps a table.
+const KEEP: usize = 8;
+
+/// What the wheel knows of an entry. Ordered by deadline, then by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Note {
     pub(super) deadline: Moment,
@@ -40,105 +37,125 @@ pub(super) struct Note {
     pub(super) index: usize,
 }
 
+/// Room for notes.
+pub(super) type Chunk = Vec<Note>;
+
+/// Empty chunks for the next slot that needs one.
+pub(super) struct Spare(Vec<Chunk>);
+
+impl Spare {
+    pub(super) const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// An empty chunk; without a spare one, the first of a slot grows from nothing, so that a small wheel is small.
+    #[cold]
+    fn take(&mut self, is_first: bool) -> Chunk {
+        let fresh = || if is_first { Vec::new() } else { Vec::with_capacity(CHUNK) };
+        self.0.pop().unwrap_or_else(fresh)
+    }
+
+    /// Takes back a chunk that is of no use any more.
+    pub(super) fn give(&mut self, mut chunk: Chunk) {
+        if self.0.len() < SPARE_MAX {
+            chunk.clear();
+            self.0.push(chunk);
+        }
+    }
+}
+
 /// The notes of one stretch of time; see the page above.
 pub(super) struct Slot {
-    notes: BinaryHeap<Reverse<Note>>,
-    live: usize,
+    chunks: Vec<Chunk>,
 }
 
 impl Slot {
     pub(super) const fn new() -> Self {
-        Self { notes: BinaryHeap::new(), live: 0 }
+        Self { chunks: Vec::new() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.live == 0
+        self.chunks.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len())
+    }
+
+    /// Appends a note and returns its position.
     #[inline]
-    pub(super) fn add(&mut self, note: Note) {
-        self.notes.push(Reverse(note));
-        self.live += 1;
+    pub(super) fn add(&mut self, note: Note, spare: &mut Spare) -> usize {
+        if self.chunks.last().is_none_or(|last| last.len() == CHUNK) {
+            self.chunks.push(spare.take(self.chunks.is_empty()));
+        }
+        if let Some(last) = self.chunks.last_mut() {
+            last.push(note);
+        }
+        self.len() - 1
     }
 
-    /// The earliest deadline in the slot.
-    pub(super) fn earliest(&self) -> Option<Moment> {
-        self.notes.peek().map(|top| top.0.deadline)
-    }
-
-    /// Takes notice that the entry of this number has been removed.
+    /// Takes out the note at a position; returns the index of the entry whose note is there now, if another took its place.
     #[inline]
-    pub(super) fn forget<T>(&mut self, number: u64, entries: &Entries<T>) {
-        self.live -= 1;
-        if self.live == 0 {
-            self.clear();
-        } else if self.notes.len() > 2 * self.live + SLACK {
-            self.sweep(entries);
-        } else if self.notes.peek().is_some_and(|top| top.0.number == number) {
-            self.uncover(entries);
-        }
+    pub(super) fn remove(&mut self, position: usize, spare: &mut Spare) -> Option<usize> {
+        let moved = self.pop(spare)?;
+        let gap = self.chunks.get_mut(position / CHUNK)?.get_mut(position % CHUNK)?;
+        *gap = moved;
+        Some(moved.index)
     }
 
-    /// Restores (S1) when the note on top is stale.
-    fn uncover<T>(&mut self, entries: &Entries<T>) {
-        while self.notes.peek().is_some_and(|top| !entries.is_live(&top.0)) {
-            self.notes.pop();
+    /// Takes out the last note.
+    #[inline]
+    fn pop(&mut self, spare: &mut Spare) -> Option<Note> {
+        let last = self.chunks.last_mut()?;
+        let note = last.pop();
+        if last.is_empty() {
+            self.drop_chunk(spare);
         }
+        note
     }
 
-    /// Throws the stale notes away.
     #[cold]
-    fn sweep<T>(&mut self, entries: &Entries<T>) {
-        self.notes.retain(|note| entries.is_live(&note.0));
-        if self.notes.capacity() > 4 * self.live.max(KEEP) {
-            self.notes.shrink_to(2 * self.live);
+    fn drop_chunk(&mut self, spare: &mut Spare) {
+        if let Some(chunk) = self.chunks.pop() {
+            spare.give(chunk);
+        }
+        if self.chunks.is_empty() {
+            self.chunks.shrink_to(KEEP);
         }
     }
 
-    fn clear(&mut self) {
-        self.notes.clear();
-        self.notes.shrink_to(KEEP);
+    /// Moves all notes out.
+    pub(super) fn take_into(&mut self, due: &mut Vec<Note>, spare: &mut Spare) {
+        for chunk in self.chunks.drain(..) {
+            due.extend_from_slice(&chunk);
+            spare.give(chunk);
+        }
+        self.chunks.shrink_to(KEEP);
     }
 
-    /// Moves the notes with `deadline <= now` out, the earliest first.
-    pub(super) fn take_due<T>(&mut self, now: Moment, due: &mut Vec<Note>, entries: &Entries<T>) {
-        while let Some(top) = self.notes.peek().filter(|top| top.0.deadline <= now) {
-            due.push(top.0);
-            self.notes.pop();
-            self.live -= 1;
-            self.uncover(entries);
-        }
-        if self.live == 0 {
-            self.clear();
-        }
+    /// Takes all notes, chunk by chunk.
+    pub(super) fn take(&mut self) -> Vec<Chunk> {
+        mem::take(&mut self.chunks)
     }
 
-    /// Moves all notes out, stale ones too, in no particular order.
-    pub(super) fn take_all(&mut self, due: &mut Vec<Note>) {
-        due.extend(self.notes.drain().map(|note| note.0));
-        self.live = 0;
-        self.clear();
-    }
-
-    /// Moves all live notes out, in no particular order.
-    pub(super) fn take_live<T>(&mut self, entries: &Entries<T>) -> Vec<Reverse<Note>> {
-        if self.notes.len() > self.live {
-            self.sweep(entries);
-        }
-        self.live = 0;
-        mem::take(&mut self.notes).into_vec()
+    /// The earliest deadline, by a search.
+    pub(super) fn earliest(&self) -> Option<Moment> {
+        self.chunks.iter().flatten().map(|note| note.deadline).min()
     }
 }
 
 #[cfg(test)]
 impl Slot {
-    /// How many notes there are, stale ones included.
-    pub(super) fn notes(&self) -> usize {
-        self.notes.len()
-    }
-
     /// For how many notes memory is held.
     pub(super) fn capacity(&self) -> usize {
-        self.notes.capacity()
+        self.chunks.iter().map(Vec::capacity).sum()
+    }
+}
+
+#[cfg(test)]
+impl Spare {
+    /// For how many notes memory is held.
+    pub(super) fn capacity(&self) -> usize {
+        self.0.iter().map(Vec::capacity).sum()
     }
 }

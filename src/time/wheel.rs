@@ -3,29 +3,28 @@
 //! # Words
 //!
 //! A *tick* is 2^20 nanoseconds, about a millisecond. *Level* 0 has 64 *slots* of one tick; the slots of each further level are
-//! 64 times as long, so that eight levels hold every moment there is. *Now* is what the last advance said. The *reach* of an
-//! advance is the one slot that the new now lies in and the old one did not.
+//! 64 times as long, so that eight levels hold every moment there is. *Now* is what the last advance said; what is due in the tick of
+//! now is *near*. The *reach* of an advance into another tick is the slot that the new now lies in, on the level where old and new differ.
 //!
 //! # Where an entry is
 //!
-//! (W1) The highest bit in which a deadline differs from now decides the level, the six bits of the deadline that belong to that level
-//! decide the slot. Both are computed from deadline and now alone: nothing is stored, nothing can disagree. A deadline that
-//! has passed is in the slot of now. (W2) `NEVER` is in no slot. From (W1) follows that whatever is in a lower level is due before
-//! whatever is in a higher one, and within a level slot after slot, never wrapping around: the first slot of the lowest
-//! level in use has the earliest deadline on top.
+//! (W1) The highest bit in which a deadline differs from now decides the level, the six bits of the deadline that belong to that
+//! level decide the slot; without a difference above the bits of a tick, or when it has passed, it is near. All this is computed
+//! from deadline and now alone: nothing is stored, nothing can disagree. (W2) `NEVER` is nowhere but in the entries.
 //!
-//! # What an advance does
+//! From (W1) follows: what is near is due before what is in level 0, that before what is in level 1, and so on; within a level slot after
+//! slot, never wrapping around. The first occupied slot of the lowest level in use has the earliest deadline.
 //!
-//! | slots | then |
+//! # What an advance into another tick does
+//!
+//! | notes | then |
 //! |---|---|
-//! | below the level of the reach | lie wholly in the past: all is due |
-//! | before the reach, on its level | lie wholly in the past: all is due |
-//! | the reach, level 0 | what is due is taken off the top, the rest stays |
-//! | the reach, higher levels | split: what is due, and what moves to lower levels, by (W1) with the new now |
-//! | after the reach; above its level | untouched: deadlines there differ from the new now where they differed from the old |
+//! | near; on levels below the reach; in slots before it | lie wholly in the past: all are due |
+//! | in the reach | are split: due, or moved to where they belong by (W1) and the new now, always lower |
+//! | in slots after the reach, on levels above it | untouched: they differ from the new now where they differed from the old |
 //!
-//! What is due is sorted by deadline and number once, at the end, so ties keep the order of insertion whatever way each
-//! took. The cost is that of the slots in use, not of the ticks that went by.
+//! What is due is sorted by deadline and number once, at the end, so ties keep the order of insertion whatever way each took.
+//! The cost is that of the slots in use, not of the ticks that went by.
 //!
 //! # Promises
 //!
@@ -34,24 +33,23 @@
 //!
 //! | operation | cost |
 //! |---|---|
-//! | `insert` | constant on average; log n when deadlines come in falling order |
-//! | `remove` | constant on average, see `slot` |
-//! | `next_wake` | eight words and one note |
-//! | `advance` | per ripe entry: at most seven moves, and its share of a sort |
+//! | `insert` | constant; near: constant on average |
+//! | `remove` | constant; near: see there |
+//! | `next_wake` | constant: nine words and at most 256 notes |
+//! | `advance` | per ripe entry: at most eight moves over its life, and its share of a sort |
 //!
 //! # Memory
 //!
-//! 16 KiB when empty. Entries as told in `entries`: never more pages than the peak filled, and empty ones are given back. Notes: at most twice the
-//! live ones and a constant per slot in number; vectors that doubled may hold room for twice that.
+//! 13 KiB when empty. Entries: never more pages than the peak filled, empty ones are given back. Notes: as told in `slot` and `near`.
 //!
 //! # Limits
 //!
-//! An advance that enters a long slot moves all its notes at once: a few milliseconds for a million. Deadlines are placed by the now of the wheel;
-//! an owner that has slept for long advances before it inserts, or pays for one move more.
+//! An advance that reaches a long slot moves all its notes at once: some milliseconds for a million. Deadlines are placed by the now of
+//! the wheel; an owner that has slept for long advances before it inserts, or pays for one move more.
 //!
 //! Witnessed by `tests::model::behaves_like_a_sorted_list`, `tests::unit::ties_keep_their_order_across_levels`,
 //! `tests::unit::nothing_is_ripe_a_nanosecond_early`, `tests::unit::jump_of_centuries_takes_everything_in_order`,
-//! `tests::unit::never_wakes_nobody`.
+//! `tests::unit::never_wakes_nobody`, `tests::unit::crowd_costs_one_early_wake_per_level`.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -59,18 +57,18 @@ use std::mem;
 
 use super::clock::Moment;
 use super::entries::Entries;
-use super::slot::{Note, Slot};
+use super::level::{LEVEL_BITS, Level, SLOTS};
+use super::near::Near;
+use super::slot::{Note, Slot, Spare};
 
 /// A tick has two to the power of this many nanoseconds.
-const TICK_BITS: u32 = 20;
-
-/// A level has two to the power of this many slots.
-const LEVEL_BITS: u32 = 6;
-
-const SLOTS: usize = 1 << LEVEL_BITS;
+pub(super) const TICK_BITS: u32 = 20;
 
 /// Enough levels for all bits of a moment.
-const LEVELS: usize = (u64::BITS - TICK_BITS).div_ceil(LEVEL_BITS) as usize;
+pub(super) const LEVELS: usize = (u64::BITS - TICK_BITS).div_ceil(LEVEL_BITS) as usize;
+
+/// A slot with more notes than this is a crowd: its first deadline is not searched for, its beginning will do.
+pub(super) const CROWD: usize = 256;
 
 /// How many due notes memory is kept for.
 const KEEP: usize = 1024;
@@ -89,66 +87,29 @@ struct Place {
     slot: usize,
 }
 
-/// The slots of one length.
-struct Level {
-    /// Bit n tells whether slot n has live notes.
-    occupied: u64,
-    slots: Box<[Slot; SLOTS]>,
-}
-
-impl Level {
-    fn new() -> Self {
-        Self { occupied: 0, slots: Box::new([const { Slot::new() }; SLOTS]) }
-    }
-
-    #[inline]
-    fn add(&mut self, slot: usize, note: Note) {
-        self.occupied |= 1 << slot;
-        self.slots[slot].add(note);
-    }
-
-    #[inline]
-    fn forget<T>(&mut self, slot: usize, number: u64, entries: &Entries<T>) {
-        self.slots[slot].forget(number, entries);
-        self.note_vacancy(slot);
-    }
-
-    #[inline]
-    fn note_vacancy(&mut self, slot: usize) {
-        if self.slots[slot].is_empty() {
-            self.occupied &= !(1 << slot);
-        }
-    }
-
-    /// Moves everything out of the slots in the set.
-    fn take_slots(&mut self, set: u64, due: &mut Vec<Note>) {
-        let mut left = self.occupied & set;
-        self.occupied &= !set;
-        while left != 0 {
-            self.slots[left.trailing_zeros() as usize].take_all(due);
-            left &= left - 1;
-        }
-    }
-
-    fn earliest(&self) -> Option<Moment> {
-        self.slots.get(self.occupied.trailing_zeros() as usize)?.earliest()
-    }
-}
-
 /// Values and their deadlines; see the page above.
 pub(crate) struct Wheel<T> {
     now: Moment,
     insertions: u64,
     entries: Entries<T>,
+    near: Near,
     levels: [Level; LEVELS],
+    spare: Spare,
     /// Empty between calls; kept for its memory.
     due: Vec<Note>,
 }
 
 impl<T> Wheel<T> {
     pub(crate) fn new(now: Moment) -> Self {
-        let levels = std::array::from_fn(|_| Level::new());
-        Self { now, insertions: 0, entries: Entries::new(), levels, due: Vec::new() }
+        Self {
+            now,
+            insertions: 0,
+            entries: Entries::new(),
+            near: Near::new(),
+            levels: std::array::from_fn(|_| Level::new()),
+            spare: Spare::new(),
+            due: Vec::new(),
+        }
     }
 
     /// How many values wait here, those that wait for ever included.
@@ -156,6 +117,7 @@ impl<T> Wheel<T> {
         self.entries.len()
     }
 
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -172,86 +134,130 @@ impl<T> Wheel<T> {
         TimerKey { index, number }
     }
 
+    /// Puts the note of a live entry where it belongs.
     #[inline]
     fn add(&mut self, note: Note) {
-        let place = self.place(note.deadline);
-        self.levels[place.level].add(place.slot, note);
+        match self.place(note.deadline) {
+            None => self.near.add(note),
+            Some(place) => {
+                let position = self.levels[place.level].add(place.slot, note, &mut self.spare);
+                self.entries.set_position(note.index, position);
+            }
+        }
     }
 
     /// Takes a value out before it is ripe; `None` when it has left the wheel.
     #[inline]
     pub(crate) fn remove(&mut self, key: TimerKey) -> Option<T> {
-        let (deadline, value) = self.entries.remove(key.index, key.number)?;
-        if deadline != Moment::NEVER {
-            let place = self.place(deadline);
-            self.levels[place.level].forget(place.slot, key.number, &self.entries);
+        let removed = self.entries.remove(key.index, key.number)?;
+        if removed.deadline == Moment::NEVER {
+            return Some(removed.value);
         }
-        Some(value)
+        match self.place(removed.deadline) {
+            None => self.near.forget(key.number, &self.entries),
+            Some(place) => {
+                let level = &mut self.levels[place.level];
+                if let Some(moved) = level.remove(place.slot, removed.position, &mut self.spare) {
+                    self.entries.set_position(moved, removed.position);
+                }
+            }
+        }
+        Some(removed.value)
     }
 
-    /// Where a deadline belongs, seen from now (W1).
+    /// Where a deadline belongs, seen from now (W1); `None` is near.
     #[inline]
-    fn place(&self, deadline: Moment) -> Place {
+    fn place(&self, deadline: Moment) -> Option<Place> {
         let nanos = deadline.max(self.now).as_nanos();
         let ticks_apart = (nanos ^ self.now.as_nanos()) >> TICK_BITS;
-        let level = ticks_apart.checked_ilog2().map_or(0, |bit| bit / LEVEL_BITS);
-        let slot = (nanos >> (TICK_BITS + LEVEL_BITS * level)) as usize % SLOTS;
-        Place { level: level as usize, slot }
+        let level = ticks_apart.checked_ilog2()? / LEVEL_BITS;
+        let slot = (nanos >> shift(level as usize)) as usize % SLOTS;
+        Some(Place { level: level as usize, slot })
+    }
+
+    /// Where the earliest deadline is, unless it is near.
+    fn first_place(&self) -> Option<Place> {
+        let mut levels = self.levels.iter().enumerate();
+        levels.find_map(|(level, slots)| Some(Place { level, slot: slots.first_slot()? }))
+    }
+
+    fn slot(&self, place: Place) -> &Slot {
+        self.levels[place.level].slot(place.slot)
     }
 
     /// When to advance next: not later than the earliest deadline. `None` when nothing will ever be ripe.
+    ///
+    /// It is that deadline exactly, unless that lies in another tick, in a slot with a crowd; then it is the beginning of the slot.
+    /// Advancing to it brings the crowd down by a level or more.
     pub(crate) fn next_wake(&self) -> Option<Moment> {
-        self.next_deadline()
+        if let Some(deadline) = self.near.earliest() {
+            return Some(deadline);
+        }
+        let first = self.first_place()?;
+        let slot = self.slot(first);
+        if slot.len() > CROWD { Some(self.beginning(first)) } else { slot.earliest() }
     }
 
-    /// The earliest deadline; it may have passed. `None` when nothing will ever be ripe.
+    /// The earliest deadline; it may have passed. `None` when nothing will ever be ripe. Searches a crowd.
+    #[cfg(test)]
     pub(crate) fn next_deadline(&self) -> Option<Moment> {
-        self.levels.iter().find(|level| level.occupied != 0)?.earliest()
+        self.near.earliest().or_else(|| self.slot(self.first_place()?).earliest())
+    }
+
+    /// The first moment of a slot after now: the bits above the level are those of now.
+    fn beginning(&self, place: Place) -> Moment {
+        let now = self.now.as_nanos();
+        let above = now.checked_shr(shift(place.level + 1)).unwrap_or(0);
+        Moment::from_nanos(above << LEVEL_BITS << shift(place.level) | (place.slot as u64) << shift(place.level))
     }
 
     /// Moves out what has `deadline <= now`, by deadline, ties in order of insertion. A `now` before the last one counts as the last one.
     pub(crate) fn advance(&mut self, now: Moment, ripe: &mut Vec<T>) {
         let now = now.max(self.now);
-        let reach = self.place(now);
         let mut due = mem::take(&mut self.due);
-        for level in &mut self.levels[..reach.level] {
-            level.take_slots(u64::MAX, &mut due);
+        match self.place(now) {
+            None => {
+                self.now = now;
+                self.near.take_due(now, &mut due, &self.entries);
+            }
+            Some(reach) => self.advance_to_tick(now, reach, &mut due),
         }
-        self.levels[reach.level].take_slots((1 << reach.slot) - 1, &mut due);
-        self.now = now;
-        if self.levels[reach.level].occupied >> reach.slot & 1 != 0 {
-            self.enter(reach, &mut due);
-        }
-        self.fire(due, ripe);
+        self.fire(&mut due, ripe);
+        self.due = due;
     }
 
-    /// Takes what is due from the slot that now lies in, and moves the rest to where it belongs from now on.
-    fn enter(&mut self, reach: Place, due: &mut Vec<Note>) {
-        let level = &mut self.levels[reach.level];
-        let slot = &mut level.slots[reach.slot];
-        if reach.level == 0 {
-            slot.take_due(self.now, due, &self.entries);
-            level.note_vacancy(reach.slot);
-            return;
+    /// Takes what is due on the way into another tick; the table on the page above.
+    fn advance_to_tick(&mut self, now: Moment, reach: Place, due: &mut Vec<Note>) {
+        self.near.take_all(due);
+        for level in &mut self.levels[..reach.level] {
+            level.take_before(SLOTS, due, &mut self.spare);
         }
-        let notes = slot.take_live(&self.entries);
-        level.note_vacancy(reach.slot);
-        for note in notes {
-            if note.0.deadline <= self.now { due.push(note.0) } else { self.add(note.0) }
+        self.levels[reach.level].take_before(reach.slot, due, &mut self.spare);
+        let reached = self.levels[reach.level].take_slot(reach.slot);
+        self.now = now;
+        for chunk in reached {
+            self.split(&chunk, due);
+            self.spare.give(chunk);
+        }
+    }
+
+    /// Moves the notes to where they belong from now on.
+    fn split(&mut self, notes: &[Note], due: &mut Vec<Note>) {
+        for &note in notes {
+            if note.deadline <= self.now { due.push(note) } else { self.add(note) }
         }
     }
 
     /// Turns due notes into ripe values, in order.
-    fn fire(&mut self, mut due: Vec<Note>, ripe: &mut Vec<T>) {
+    fn fire(&mut self, due: &mut Vec<Note>, ripe: &mut Vec<T>) {
         due.sort_unstable();
-        let entries = &mut self.entries;
-        ripe.extend(due.drain(..).filter_map(|note| Some(entries.remove(note.index, note.number)?.1)));
+        ripe.extend(due.drain(..).filter_map(|note| Some(self.entries.remove(note.index, note.number)?.value)));
         due.shrink_to(KEEP);
-        self.due = due;
     }
 
     /// Takes everything out, by deadline, ties in order of insertion, what waits for ever at the end. The wheel can be used again.
     pub(crate) fn drain(&mut self) -> Vec<T> {
+        self.near = Near::new();
         self.levels = std::array::from_fn(|_| Level::new());
         let mut all = self.entries.drain();
         all.sort_unstable_by_key(|&(deadline, number, _)| (deadline, number));
@@ -259,27 +265,34 @@ impl<T> Wheel<T> {
     }
 }
 
+/// How long the slots of a level are: two to the power of this many nanoseconds.
+const fn shift(level: usize) -> u32 {
+    TICK_BITS + LEVEL_BITS * level as u32
+}
+
 impl<T> fmt::Debug for Wheel<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shape = f.debug_struct("Wheel");
-        shape.field("now", &self.now).field("len", &self.len()).field("next_deadline", &self.next_deadline());
+        shape.field("now", &self.now).field("len", &self.len()).field("next_wake", &self.next_wake());
         shape.finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 impl<T> Wheel<T> {
-    /// Notes held, stale ones included.
-    pub(super) fn notes(&self) -> usize {
-        self.slots().map(Slot::notes).sum()
+    /// Notes of the present tick, stale ones included.
+    pub(super) fn near_notes(&self) -> usize {
+        self.near.len()
     }
 
-    /// For how many notes and for how many entries memory is held.
-    pub(super) fn capacity(&self) -> (usize, usize) {
-        (self.slots().map(Slot::capacity).sum::<usize>() + self.due.capacity(), self.entries.capacity())
+    /// For how many notes memory is held.
+    pub(super) fn notes_capacity(&self) -> usize {
+        let levels = self.levels.iter().map(Level::capacity).sum::<usize>();
+        levels + self.near.capacity() + self.spare.capacity() + self.due.capacity()
     }
 
-    fn slots(&self) -> impl Iterator<Item = &Slot> {
-        self.levels.iter().flat_map(|level| level.slots.iter())
+    /// For how many entries memory is held.
+    pub(super) fn entries_capacity(&self) -> usize {
+        self.entries.capacity()
     }
 }

@@ -37,6 +37,7 @@ impl<T: Word> Owner<T> {
     }
 
     /// How many items are left, at most: thieves may have taken some just now.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }

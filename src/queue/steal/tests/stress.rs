@@ -86,7 +86,7 @@ on_each_engine! {
     #[test]
     fn every_item_is_popped_or_stolen_exactly_once() {
         let ledger = Ledger::new();
-        let (owner, thief) = engine::deque();
+        let (owner, thief): (engine::Owner<_>, engine::Thief<_>) = engine::deque();
         let thieves = (0..THIEVES).map(|_| {
             let thief = thief.clone();
             taker(&ledger, move || success(thief.steal()))
@@ -109,7 +109,7 @@ on_each_engine! {
     #[test]
     fn every_item_of_a_batch_arrives_exactly_once() {
         let ledger = Ledger::new();
-        let (owner, thief) = engine::deque();
+        let (owner, thief): (engine::Owner<_>, engine::Thief<_>) = engine::deque();
         let thieves = (0..THIEVES).map(|_| {
             let thief = thief.clone();
             let (own, _) = engine::deque();
@@ -147,7 +147,7 @@ on_each_engine! {
         const ROUNDS: usize = if cfg!(miri) { 3 } else { 2_000 };
         let items = Arc::new(());
         for _ in 0..ROUNDS {
-            let (owner, thief) = engine::deque();
+            let (owner, thief): (engine::Owner<_>, engine::Thief<_>) = engine::deque();
             (0..10).for_each(|_| owner.push(Parcel(Box::new(Arc::clone(&items)))));
             let body = move || (0..5).filter(|_| matches!(thief.steal(), Steal::Success(_))).for_each(drop);
             let robbing = spawn_named("thief".to_owned(), None, body).expect("a test may start threads");

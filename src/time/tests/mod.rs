@@ -1,0 +1,19 @@
+//! Clocks and the wheel: sentences about each, and the wheel against a sorted list.
+#![forbid(unsafe_code)]
+
+mod model;
+mod unit;
+
+use super::{Moment, Wheel};
+
+/// The moment this many nanoseconds after the origin.
+fn at(nanos: u64) -> Moment {
+    Moment::from_nanos(nanos)
+}
+
+/// What is ripe when the wheel is told this time.
+fn ripe_at<T>(wheel: &mut Wheel<T>, now: Moment) -> Vec<T> {
+    let mut ripe = Vec::new();
+    wheel.advance(now, &mut ripe);
+    ripe
+}
