@@ -242,7 +242,8 @@ impl Task {
     /// Wraps a body of at most [`INLINE_BYTES`].
     #[inline]
     pub(crate) fn new<B: Body>(body: B, site: &'static Site, meta: Meta) -> Self {
-        const { assert!(fits::<B>(), "larger bodies go into a box") };
+        // WHY not in a constant: that would be evaluated for the branches of callers that are never taken, too.
+        assert!(fits::<B>(), "larger bodies go into a box");
         let node = take_node();
         let table = const { &Table::Task { run: run::<B>, discard: discard::<B> } };
         let content = Node {

@@ -7,6 +7,9 @@ use std::thread;
 use crate::options::Plan;
 use crate::runner::{MEMORY_ROUNDS, Run};
 
+/// Rounds from which on the medians are worth a verdict.
+const ROUNDS_TO_JUDGE: usize = 7;
+
 /// The lines above the tables.
 pub(crate) fn header(plan: &Plan, run: &Run) -> String {
     let cores = thread::available_parallelism().map_or_else(|_| "?".into(), |cores| cores.to_string());
@@ -27,6 +30,9 @@ pub(crate) fn header(plan: &Plan, run: &Run) -> String {
         plan.rounds.min(MEMORY_ROUNDS),
         run.took.as_secs_f64(),
     );
+    if plan.rounds < ROUNDS_TO_JUDGE {
+        text += &format!("- smoke run: the verdicts need {ROUNDS_TO_JUDGE} rounds, a spread needs two\n");
+    }
     if (plan.scale - 1.0).abs() > f64::EPSILON {
         text += &format!("- scale: {} of the operations of each cell; not comparable with a full run\n", plan.scale);
     }
