@@ -549,17 +549,21 @@ impl Core {
 
     /// Drops a task unrun, outside of every lock (POST-5), and counts it.
     pub(crate) fn discard(&self, task: Task, why: Discard, tally: Option<&Tally>) {
-        let meta = task.meta();
-        let worker = self.worker_index();
-        self.ledger.count(worker, Count::Started);
+        self.ledger.count(self.worker_index(), Count::Started);
         if let Some(tally) = tally {
             Tally::count(&tally.started);
         }
+        self.discard_started(task, why, tally);
+    }
+
+    /// As [`discard`](Self::discard), for a task that is counted as started already.
+    pub(crate) fn discard_started(&self, task: Task, why: Discard, tally: Option<&Tally>) {
+        let meta = task.meta();
         drop_discarded(task, why);
         if let Some(tally) = tally {
             Tally::count(&tally.dropped);
         }
-        self.ledger.count(worker, Count::Dropped);
+        self.ledger.count(self.worker_index(), Count::Dropped);
         self.ended(meta, false);
     }
 }

@@ -294,8 +294,8 @@ impl Worker {
         let (core, slot) = (self.core(), self.slot());
         // ORDER worker.called: Acquire; pairs with core.call.
         while !slot.is_called.swap(false, Ordering::Acquire) {
-            let has_permit = slot.parker.park_timeout(RESERVE_TIME);
-            let is_superfluous = !has_permit || core.tracker.is_complete();
+            // WHY before the wait: the permit that completion left may have been used up on the way here.
+            let is_superfluous = core.tracker.is_complete() || !slot.parker.park_timeout(RESERVE_TIME);
             if is_superfluous && core.staff.leave_reserve(self.here.index) {
                 return false;
             }
@@ -333,14 +333,15 @@ impl Worker {
     fn run_task(&mut self, task: Task, tally: Option<&Tally>) {
         let (meta, site) = (task.meta(), task.site());
         let core = &*self.here.core;
-        if !core.tracker.may_start(meta) {
-            return core.discard(task, Discard::ShutDown, tally);
-        }
         core.ledger.count(Some(self.here.index), Count::Started);
         if let Some(tally) = tally {
             Tally::count(&tally.started);
         }
         self.slot().publish(site, meta);
+        // WHY after it was counted and published: a shutdown that counts it among those that it does not wait for must find it.
+        if !core.tracker.may_start(meta) {
+            return core.discard_started(task, Discard::ShutDown, tally);
+        }
         current::enter(site, meta);
         if meta.is_extended() {
             return self.run_extended(task, tally);

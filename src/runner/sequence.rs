@@ -15,6 +15,7 @@ use crate::pool::ledger::Count;
 use crate::pool::timer::Receiver;
 use crate::sync::Limit;
 use crate::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use crate::sync::thread::yield_now;
 use crate::task::raw::{Discard, Erased, Runnable, Runner, Tally, Task, Ticket, Turn};
 use crate::task::traits::{Meta, Priority, TaskTraits};
 
@@ -54,25 +55,32 @@ struct Shared {
     discarded: AtomicU64,
 }
 
-/// The object that a runner's handles and tickets share. Its fields are grouped by who writes them.
-#[repr(C, align(64))]
+/// The object that a runner's handles and tickets share.
+///
+/// The order of the fields keeps what posters write, what both sides read, and what the drainer writes on different cache lines without padding: idle
+/// strands are to be small.
+#[repr(C)]
 pub(crate) struct Sequence {
-    /// Written by posters and the drainer.
+    /// Written by posters, and by the drainer at the ends of a turn.
     lane: Lane,
-    /// Written by the drainer.
-    tally: Tally,
-    /// Rarely written.
-    control: AtomicU8,
-    own_class: AtomicU8,
-    /// Queued tasks above the sequence's own class, by class.
-    lifted: [AtomicU32; 3],
-    traits: TaskTraits,
-    pub(crate) runner: Runner,
-    core: Arc<Core>,
-    bound: Option<Box<Bound>>,
+    /// Rarely used.
     turn_ended: Bell,
     shared: Shared,
+    /// Rarely written, read by all.
+    control: AtomicU8,
+    own_class: AtomicU8,
+    traits: TaskTraits,
+    /// Queued tasks above the sequence's own class, by class.
+    lifted: [AtomicU32; 3],
+    core: Arc<Core>,
+    bound: Option<Box<Bound>>,
+    pub(crate) runner: Runner,
+    /// Written by the drainer.
+    tally: Tally,
 }
+
+#[cfg(all(test, not(any(overstrand_loom, overstrand_shuttle))))]
+const _: () = assert!(size_of::<Erased<Sequence>>() + 2 * size_of::<usize>() <= 256, "an idle strand is small");
 
 fn add(counter: &AtomicU64) {
     // ORDER sequence.add: Release; as the ledger's; pairs with sequence.read.
@@ -180,7 +188,7 @@ impl Sequence {
             oldest
         };
         match oldest {
-            None => crate::sync::spin_loop(),
+            None => yield_now(),
             Some(task) => {
                 bound.release();
                 self.unlift(task.meta());
@@ -320,8 +328,11 @@ impl Sequence {
         task
     }
 
-    fn drain(&self, turn: &mut dyn Turn) {
+    /// Runs tasks until the turn is over; false when there was none to pop.
+    fn drain(&self, turn: &mut dyn Turn) -> bool {
+        let mut has_progressed = false;
         while let Some(task) = self.pop() {
+            has_progressed = true;
             let meta = task.meta();
             if self.control() & DISCARDING != 0 {
                 add(&self.shared.discarded);
@@ -337,6 +348,7 @@ impl Sequence {
                 break;
             }
         }
+        has_progressed
     }
 }
 
@@ -348,12 +360,16 @@ impl Runnable for Sequence {
         }
         turn.enter(&sequence.runner);
         let scope = current::Scope::enter(Arc::clone(&this));
-        sequence.drain(turn);
+        let has_progressed = sequence.drain(turn);
         drop(scope);
         let popped = Tally::read(&sequence.tally.started) + sequence.overflowed();
         let finished = sequence.lane.finish(popped, sequence.class());
         if finished.is_listened {
             sequence.turn_ended.ring();
+        }
+        if !has_progressed {
+            // WHY: a poster has stopped in the middle of its push; it may need this very core to go on.
+            yield_now();
         }
         if let Some(class) = finished.ticket {
             let core = Arc::clone(&sequence.core);

@@ -76,9 +76,7 @@ impl Limit {
 pub(crate) mod thread {
     use super::io;
 
-    pub(crate) use loom::thread::JoinHandle;
-    #[cfg(test)]
-    pub(crate) use loom::thread::yield_now;
+    pub(crate) use loom::thread::{JoinHandle, yield_now};
 
     pub(crate) fn spawn_named<F>(name: String, _stack_size: Option<usize>, body: F) -> io::Result<JoinHandle<()>>
     where

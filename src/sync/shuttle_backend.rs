@@ -92,9 +92,7 @@ impl Limit {
 pub(crate) mod thread {
     use super::io;
 
-    pub(crate) use shuttle::thread::JoinHandle;
-    #[cfg(test)]
-    pub(crate) use shuttle::thread::yield_now;
+    pub(crate) use shuttle::thread::{JoinHandle, yield_now};
 
     pub(crate) fn spawn_named<F>(name: String, _stack_size: Option<usize>, body: F) -> io::Result<JoinHandle<()>>
     where

@@ -85,9 +85,7 @@ impl Limit {
 pub(crate) mod thread {
     use super::io;
 
-    pub(crate) use std::thread::JoinHandle;
-    #[cfg(test)]
-    pub(crate) use std::thread::yield_now;
+    pub(crate) use std::thread::{JoinHandle, yield_now};
 
     /// Starts a named thread; refusal by the system is an error, not a panic.
     pub(crate) fn spawn_named<F>(name: String, stack_size: Option<usize>, body: F) -> io::Result<JoinHandle<()>>

@@ -1,8 +1,8 @@
 //! Where the values of a wheel live until they are ripe or removed.
 //!
 //! Words: an *entry* is a value with its deadline, its number and the position of its note in the slot that has the note; an *index*
-//! says where the entry lives. Entries live in *pages* of 1024. A page is *open* when it has room. Positions are kept apart from the rest, close
-//! together, because splitting a slot writes those and nothing else.
+//! says where the entry lives. Entries live in *pages* of 1024. A page is *open* when it has room. Positions are kept apart from the rest,
+//! close together, because splitting a slot writes those and nothing else.
 //!
 //! Invariants: (E1) a number is given to one entry ever, so an index with a number names that entry or nothing, however often the
 //! place was used again. (E2) `open` lists exactly the pages that have room, each once. (E3) A page without a live entry holds no

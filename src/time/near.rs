@@ -11,7 +11,8 @@
 //! | `forget` | constant on average; log n when the earliest goes; now and then a sweep, paid for by the removals before it |
 //! | `take_due` | log n per note |
 //!
-//! Witnessed by `tests::unit::stale_notes_of_the_present_tick_are_swept`, `tests::model::behaves_like_a_sorted_list`.
+//! Witnessed by `tests::unit::stale_notes_of_the_present_tick_are_swept`, `tests::unit::present_tick_gives_memory_back`,
+//! `tests::model::behaves_like_a_sorted_list`.
 #![forbid(unsafe_code)]
 
 use std::cmp::Reverse;

@@ -4,7 +4,8 @@
 //!
 //! A *tick* is 2^20 nanoseconds, about a millisecond. *Level* 0 has 64 *slots* of one tick; the slots of each further level are
 //! 64 times as long, so that eight levels hold every moment there is. *Now* is what the last advance said; what is due in the tick of
-//! now is *near*. The *reach* of an advance into another tick is the slot that the new now lies in, on the level where old and new differ.
+//! now is *near*. The *reach* of an advance into another tick is the slot that the new now lies in, on the level where old and
+//! new differ. A *crowd* is a slot with more than 256 notes.
 //!
 //! # Where an entry is
 //!
@@ -28,19 +29,20 @@
 //!
 //! # Promises
 //!
-//! Never early, to the nanosecond (DLY-1). Ties in order of insertion (DLY-5, SEQ-2). Any deadline is legal; `NEVER` and whatever is not due
-//! wake nobody (DLY-4). A removed value is handed back at once (DLY-2). Time that goes back counts as standing still.
+//! Never early, to the nanosecond (DLY-1). Ties in order of insertion (DLY-5, SEQ-2). Any deadline is legal; `NEVER` and whatever is
+//! not due wake nobody (DLY-4), but for crowds, which may wake early once per level. A removed value is handed back at once (DLY-2).
+//! Time that goes back counts as standing still.
 //!
 //! | operation | cost |
 //! |---|---|
 //! | `insert` | constant; near: constant on average |
 //! | `remove` | constant; near: see there |
 //! | `next_wake` | constant: nine words and at most 256 notes |
-//! | `advance` | per ripe entry: at most eight moves over its life, and its share of a sort |
+//! | `advance` | per ripe entry: at most nine moves over its life, and its share of a sort |
 //!
 //! # Memory
 //!
-//! 13 KiB when empty. Entries: never more pages than the peak filled, empty ones are given back. Notes: as told in `slot` and `near`.
+//! 12 KiB when empty. Entries: never more pages than the peak filled, empty ones are given back. Notes: as told in `slot` and `near`.
 //!
 //! # Limits
 //!

@@ -165,6 +165,9 @@ fn shuttle_accepted_tasks_have_one_end() {
         let report = pool.shutdown().expect("outside");
         let (accepted, blocking) = poster.join().expect("no panic");
         pool.shutdown().expect("outside");
+        // Nobody waits for a running `ContinueOnShutdown` task, but here.
+        let core = pool.core();
+        core.ended.wait_until(|| (core.staff.live() == 0).then_some(()), crate::sync::Limit::NEVER);
         assert_eq!(ends.load(Ordering::SeqCst), accepted, "{report:?}");
         assert_eq!(must_run.load(Ordering::SeqCst), blocking);
         assert_adds_up(&pool);

@@ -208,6 +208,7 @@ fn crowd_costs_one_early_wake_per_level() {
     for number in 0..=CROWD {
         wheel.insert(deadline, number);
     }
+    assert!(wheel.next_wake() < Some(deadline), "a crowd is not searched");
     for _ in 0..LEVELS {
         let wake = wheel.next_wake().expect("something waits");
         assert!(wake <= deadline);
@@ -235,8 +236,8 @@ fn memory_of_removed_entries_is_used_again() {
         let at_random = (turn * 7919 % MANY) as usize;
         assert!(wheel.remove(keys[at_random]).is_some());
         keys[at_random] = wheel.insert(at(DAY + turn), turn);
+        assert!(wheel.entries_capacity() <= entries + PAGE);
     }
-    assert!(wheel.entries_capacity() <= entries + PAGE);
     assert!(wheel.notes_capacity() <= notes + (SPARE_MAX + LEVELS * 64) * CHUNK);
 }
 
@@ -266,6 +267,15 @@ fn slots_give_memory_back() {
     insert_many(&mut wheel, DAY, TICK);
     assert_eq!(ripe_at(&mut wheel, at(u64::MAX - 1)).len() as u64, MANY);
     assert!(wheel.notes_capacity() <= SPARE_MAX * CHUNK + 1024);
+}
+
+#[test]
+fn present_tick_gives_memory_back() {
+    let mut wheel = wheel();
+    insert_many(&mut wheel, 100, 1);
+    assert!(wheel.notes_capacity() >= MANY as usize);
+    assert_eq!(ripe_at(&mut wheel, at(TICK - 1)).len() as u64, MANY);
+    assert!(wheel.notes_capacity() <= SLACK + 1024);
 }
 
 #[test]
