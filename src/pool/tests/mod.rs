@@ -1,4 +1,10 @@
 //! Tests of this room.
 
+#[cfg(overstrand_loom)]
+mod idle_loom;
 #[cfg(overstrand_shuttle)]
 mod shuttle;
+#[cfg(overstrand_loom)]
+mod shutdown_loom;
+#[cfg(overstrand_loom)]
+mod timer_loom;

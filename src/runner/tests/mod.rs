@@ -1,1 +1,4 @@
 //! Tests of this room.
+
+#[cfg(overstrand_loom)]
+mod lane_loom;

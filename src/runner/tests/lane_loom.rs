@@ -1,0 +1,179 @@
+//! The sequence's state word: posters, drainers and tickets.
+
+use std::panic::Location;
+use std::sync::Arc;
+
+use loom::model::Builder;
+use loom::thread;
+
+use crate::runner::lane::Lane;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Mutex, UnsafeCell};
+use crate::task::raw::Task;
+use crate::task::site::Site;
+use crate::task::traits::{Meta, Priority, TaskTraits};
+
+/// What the tasks of the lane own: a log that only one thread at a time may touch. The model checker sees if two do.
+struct Log(UnsafeCell<Vec<usize>>);
+
+// SAFETY: accessed inside tasks of one lane only; whether those exclude each other is what the model checks.
+unsafe impl Sync for Log {}
+// SAFETY: as above.
+unsafe impl Send for Log {}
+
+impl Log {
+    fn push(&self, number: usize) {
+        // SAFETY: see `Sync`.
+        self.0.with_mut(|log| unsafe { (*log).push(number) });
+    }
+}
+
+struct Scene {
+    lane: Lane,
+    tickets: Mutex<Vec<Priority>>,
+    popped: AtomicUsize,
+    log: Arc<Log>,
+}
+
+impl Scene {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            lane: Lane::default(),
+            tickets: Mutex::new(Vec::new()),
+            popped: AtomicUsize::new(0),
+            log: Arc::new(Log(UnsafeCell::new(Vec::new()))),
+        })
+    }
+
+    fn queue(&self, ticket: Option<Priority>) {
+        if let Some(class) = ticket {
+            self.tickets.lock().push(class);
+        }
+    }
+
+    fn post(&self, number: usize) {
+        let log = Arc::clone(&self.log);
+        let site = Site::intern(None, Location::caller());
+        let task = Task::plain(move || log.push(number), site, Meta::new(TaskTraits::default()));
+        self.queue(self.lane.push(task, || Priority::UserVisible));
+    }
+
+    /// Takes one ticket, if there is one, and gives the lane a turn of at most `turn_max` tasks.
+    fn step(&self, turn_max: usize) -> bool {
+        let Some(class) = self.tickets.lock().pop() else { return false };
+        if !self.lane.take(class) {
+            return true;
+        }
+        let mut popped = self.popped.load(Ordering::Relaxed);
+        for _ in 0..turn_max {
+            let Some(task) = self.lane.pop() else { break };
+            drop(task.run());
+            popped += 1;
+        }
+        self.popped.store(popped, Ordering::Relaxed);
+        let finished = self.lane.finish(popped as u64, Priority::UserVisible);
+        self.queue(finished.ticket);
+        if finished.ticket.is_some() {
+            thread::yield_now();
+        }
+        true
+    }
+
+    fn run_to_the_end(&self) -> Vec<usize> {
+        while self.step(9) {}
+        // SAFETY: the other threads are gone.
+        self.log.0.with(|log| unsafe { (*log).clone() })
+    }
+}
+
+fn model(f: impl Fn() + Send + Sync + 'static) {
+    let mut builder = Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.max_branches = 50_000;
+    builder.check(f);
+}
+
+fn spawn(scene: &Arc<Scene>, f: impl Fn(&Scene) + Send + 'static) -> thread::JoinHandle<()> {
+    let scene = Arc::clone(scene);
+    thread::spawn(move || f(&scene))
+}
+
+/// SEQ-1, SEQ-2: two producers; nothing is lost, stranded or out of order. Model of defect Z1.
+#[test]
+fn loom_pushes_are_run_in_order_and_not_stranded() {
+    model(|| {
+        let scene = Scene::new();
+        let producer = spawn(&scene, |scene| {
+            scene.post(10);
+            scene.post(11);
+        });
+        let drainer = spawn(&scene, |scene| _ = scene.step(9));
+        scene.post(20);
+        producer.join().expect("no panic");
+        drainer.join().expect("no panic");
+        let log = scene.run_to_the_end();
+        assert_eq!(log.len(), 3, "{log:?}");
+        let of_producer: Vec<_> = log.into_iter().filter(|number| *number < 20).collect();
+        assert_eq!(of_producer, [10, 11]);
+    });
+}
+
+/// SEQ-1: two workers with tickets of one lane never run it at once, and each turn sees the one before.
+#[test]
+fn loom_two_drainers_exclude_each_other() {
+    model(|| {
+        let scene = Scene::new();
+        scene.post(1);
+        scene.post(2);
+        let drainers = [(), ()].map(|()| {
+            spawn(&scene, |scene| {
+                scene.step(1);
+                scene.step(1);
+            })
+        });
+        drainers.into_iter().for_each(|drainer| drainer.join().expect("no panic"));
+        assert_eq!(scene.run_to_the_end(), [1, 2]);
+    });
+}
+
+/// PRI-4: a class that changes while a worker takes the ticket leaves a stale ticket at most, and strands nothing.
+#[test]
+fn loom_lifted_lane_is_run_once() {
+    model(|| {
+        let scene = Scene::new();
+        scene.post(1);
+        let lifter = spawn(&scene, |scene| scene.queue(scene.lane.reclass(Priority::UserBlocking)));
+        let drainer = spawn(&scene, |scene| _ = scene.step(9));
+        scene.post(2);
+        lifter.join().expect("no panic");
+        drainer.join().expect("no panic");
+        assert_eq!(scene.run_to_the_end(), [1, 2]);
+    });
+}
+
+/// SEQ-9: who listens hears of the end of a turn, or sees its effects.
+#[test]
+fn loom_listener_hears_or_sees() {
+    model(|| {
+        let scene = Scene::new();
+        scene.post(1);
+        let heard = Arc::new(AtomicUsize::new(0));
+        let drainer = spawn(&scene, {
+            let heard = Arc::clone(&heard);
+            move |scene| {
+                let class = scene.tickets.lock().pop().expect("posted before");
+                assert!(scene.lane.take(class));
+                let task = scene.lane.pop().expect("posted before");
+                drop(task.run());
+                scene.popped.store(1, Ordering::Relaxed);
+                if scene.lane.finish(1, class).is_listened {
+                    heard.store(1, Ordering::Relaxed);
+                }
+            }
+        });
+        scene.lane.listen();
+        let sees = scene.popped.load(Ordering::Relaxed) == 1;
+        drainer.join().expect("no panic");
+        assert!(sees || heard.load(Ordering::Relaxed) == 1);
+    });
+}
