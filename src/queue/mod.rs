@@ -13,3 +13,6 @@ pub(crate) mod fifo;
 pub(crate) mod prefetch;
 pub(crate) mod slab;
 pub(crate) mod steal;
+
+#[cfg(all(test, not(overstrand_shuttle)))]
+pub(crate) mod tests;

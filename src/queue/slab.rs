@@ -274,6 +274,21 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
+    /// Blocks on their way to another thread.
+    struct Taken(Vec<NonNull<Block>>);
+
+    // SAFETY: the blocks are used by nobody else.
+    unsafe impl Send for Taken {}
+
+    impl Taken {
+        fn give_all(self) {
+            for block in self.0 {
+                // SAFETY: taken by the test, used by nobody else.
+                unsafe { give(block) };
+            }
+        }
+    }
+
     fn fresh_cache() -> Cache {
         Cache {
             loaded: Cell::new(ptr::null_mut()),
@@ -294,23 +309,12 @@ mod tests {
 
     #[test]
     fn blocks_travel_between_threads() {
-        let taken: Vec<_> = (0..BATCH * 4).map(|_| take().as_ptr().expose_provenance()).collect();
-        std::thread::spawn(move || {
-            for address in taken {
-                let block = NonNull::new(ptr::with_exposed_provenance_mut(address)).expect("not null");
-                // SAFETY: taken above, used by nobody else.
-                unsafe { give(block) };
-            }
-        })
-        .join()
-        .expect("no panic");
+        let taken = Taken((0..BATCH * 4).map(|_| take()).collect());
+        std::thread::spawn(move || taken.give_all()).join().expect("no panic");
         let again: Vec<_> = (0..BATCH * 4).map(|_| take()).collect();
         let distinct: HashSet<_> = again.iter().copied().collect();
         assert_eq!(distinct.len(), again.len());
-        for block in again {
-            // SAFETY: taken above, used by nobody else.
-            unsafe { give(block) };
-        }
+        Taken(again).give_all();
     }
 
     #[test]

@@ -6,33 +6,20 @@ use std::sync::Arc;
 use loom::model::Builder;
 use loom::thread;
 
+use crate::queue::tests::Watched;
 use crate::runner::lane::Lane;
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::sync::{Mutex, UnsafeCell};
+use crate::sync::Mutex;
 use crate::task::raw::Task;
 use crate::task::site::Site;
 use crate::task::traits::{Meta, Priority, TaskTraits};
-
-/// What the tasks of the lane own: a log that only one thread at a time may touch. The model checker sees if two do.
-struct Log(UnsafeCell<Vec<usize>>);
-
-// SAFETY: accessed inside tasks of one lane only; whether those exclude each other is what the model checks.
-unsafe impl Sync for Log {}
-// SAFETY: as above.
-unsafe impl Send for Log {}
-
-impl Log {
-    fn push(&self, number: usize) {
-        // SAFETY: see `Sync`.
-        self.0.with_mut(|log| unsafe { (*log).push(number) });
-    }
-}
 
 struct Scene {
     lane: Lane,
     tickets: Mutex<Vec<Priority>>,
     popped: AtomicUsize,
-    log: Arc<Log>,
+    /// What the tasks of the lane own.
+    log: Arc<Watched>,
 }
 
 impl Scene {
@@ -41,7 +28,7 @@ impl Scene {
             lane: Lane::default(),
             tickets: Mutex::new(Vec::new()),
             popped: AtomicUsize::new(0),
-            log: Arc::new(Log(UnsafeCell::new(Vec::new()))),
+            log: Arc::new(Watched::new()),
         })
     }
 
@@ -81,8 +68,7 @@ impl Scene {
 
     fn run_to_the_end(&self) -> Vec<usize> {
         while self.step(9) {}
-        // SAFETY: the other threads are gone.
-        self.log.0.with(|log| unsafe { (*log).clone() })
+        self.log.read()
     }
 }
 
