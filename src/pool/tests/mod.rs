@@ -2,9 +2,11 @@
 
 #[cfg(overstrand_loom)]
 mod idle_loom;
-#[cfg(overstrand_shuttle)]
-mod shuttle;
+#[cfg(not(any(overstrand_loom, overstrand_shuttle)))]
+mod panics;
 #[cfg(overstrand_loom)]
 mod shutdown_loom;
+#[cfg(overstrand_shuttle)]
+mod shuttle;
 #[cfg(overstrand_loom)]
 mod timer_loom;

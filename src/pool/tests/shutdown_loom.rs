@@ -91,7 +91,8 @@ fn check(traits: TaskTraits) {
             }),
         ];
         let _ = pool.tracker.start();
-        let accepted = threads.into_iter().filter(|_| true).map(|thread| thread.join().expect("no panic")).filter(|&yes| yes);
+        let accepted =
+            threads.into_iter().filter(|_| true).map(|thread| thread.join().expect("no panic")).filter(|&yes| yes);
         let accepted = accepted.count();
         let (ran, dropped) = (pool.ran.load(Ordering::Relaxed), pool.dropped.load(Ordering::Relaxed));
         assert_eq!(ran + dropped, accepted);

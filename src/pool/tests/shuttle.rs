@@ -140,13 +140,15 @@ fn shuttle_accepted_tasks_have_one_end() {
             }
         }
         let poster = {
-            let (pool, strand, ends, must_run) = (pool.clone(), strand.clone(), Arc::clone(&ends), Arc::clone(&must_run));
+            let (pool, strand, ends, must_run) =
+                (pool.clone(), strand.clone(), Arc::clone(&ends), Arc::clone(&must_run));
             shuttle::thread::spawn(move || {
                 let mut accepted = 0;
                 let mut blocking = 0;
                 for traits in [TaskTraits::default(), TaskTraits::default().continue_on_shutdown()] {
                     let end = End(Arc::clone(&ends));
-                    accepted += usize::from(pool.post_task_with(traits, move || drop(end)).map_err(std::mem::forget).is_ok());
+                    accepted +=
+                        usize::from(pool.post_task_with(traits, move || drop(end)).map_err(std::mem::forget).is_ok());
                 }
                 let end = End(Arc::clone(&ends));
                 accepted += usize::from(strand.post_task(move || drop(end)).map_err(std::mem::forget).is_ok());

@@ -8,8 +8,8 @@ use loom::thread;
 
 use crate::queue::tests::Watched;
 use crate::runner::lane::Lane;
-use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::task::raw::Task;
 use crate::task::site::Site;
 use crate::task::traits::{Meta, Priority, TaskTraits};
