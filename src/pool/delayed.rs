@@ -12,7 +12,6 @@ use crate::time::TimerKey;
 /// A delayed task that may be cancelled until it starts.
 ///
 /// Dropping it detaches: the task runs when its delay is over. A delayed task never keeps shutdown waiting (DLY-5).
-#[must_use = "dropping the handle detaches the task"]
 pub struct DelayedTaskHandle {
     task: Arc<dyn Pending<()>>,
     timer: Option<Timer>,

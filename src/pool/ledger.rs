@@ -51,6 +51,9 @@ pub(crate) enum Count {
     Steals,
 }
 
+/// Snapshots that are tried before one is put right by what is known.
+const SNAPSHOT_TRIES: usize = 8;
+
 const COUNTS: usize = Count::Steals as usize + 1;
 
 #[derive(Debug, Default)]
@@ -162,7 +165,21 @@ impl Ledger {
         (read(Count::Started), over)
     }
 
+    /// A snapshot. While the reader is delayed between two sums tasks go on, so a picture in which nothing ended meanwhile is tried for; else those
+    /// that cannot be running any more, since there are fewer threads, count as ended.
     pub(crate) fn stats(&self) -> PoolStats {
+        let mut stats = self.read_once();
+        for _ in 0..SNAPSHOT_TRIES {
+            if self.sum(Count::Ran) == stats.ran {
+                break;
+            }
+            stats = self.read_once();
+        }
+        let ended = stats.running.saturating_sub(self.workers.len() as u64);
+        PoolStats { running: stats.running - ended, ran: stats.ran + ended, ..stats }
+    }
+
+    fn read_once(&self) -> PoolStats {
         let [rejected, wake_ups, steals] = [Count::Rejected, Count::WakeUps, Count::Steals].map(|what| self.sum(what));
         let panicked = self.sum(Count::Panicked);
         let [ran, dropped, dropped_delayed] =
@@ -178,7 +195,7 @@ impl Ledger {
             running: started - ran - dropped,
             dropped: dropped + dropped_delayed,
             rejected,
-            panicked,
+            panicked: panicked.min(ran),
             wake_ups,
             steals,
         }

@@ -293,7 +293,14 @@ impl Sequence {
         }
     }
 
+    /// A snapshot; see the pool's ledger for how it is made.
     pub(crate) fn stats(&self) -> RunnerStats {
+        let stats = self.read_once();
+        let ended = stats.running.saturating_sub(1);
+        RunnerStats { running: stats.running - ended, ran: stats.ran + ended, ..stats }
+    }
+
+    fn read_once(&self) -> RunnerStats {
         let panicked = Tally::read(&self.tally.panicked);
         let (ran, dropped) = (Tally::read(&self.tally.ran), Tally::read(&self.tally.dropped));
         let (overflowed, dropped_delayed) = (self.overflowed(), read(&self.shared.dropped_delayed));

@@ -296,7 +296,6 @@ where
 /// # Ok(())
 /// # }
 /// ```
-#[must_use = "dropping the handle detaches the task"]
 pub struct TaskHandle<T> {
     packet: Option<Arc<dyn Pending<T>>>,
     cancels_on_drop: bool,

@@ -69,12 +69,6 @@ pub(crate) struct Named {
     pub(crate) in_use: bool,
 }
 
-impl Named {
-    pub(crate) fn starts_with(&self, beginning: &[&str]) -> bool {
-        self.segments.len() >= beginning.len() && self.segments.iter().zip(beginning).all(|(a, b)| a == b)
-    }
-}
-
 /// A Rust file.
 #[derive(Debug)]
 pub(crate) struct Source {
@@ -108,11 +102,6 @@ impl Source {
 
     pub(crate) fn is_test(&self, line: usize) -> bool {
         self.is_test_file() || self.test_regions.iter().any(|&(first, last)| (first..=last).contains(&line))
-    }
-
-    /// Tokens outside of test code.
-    pub(crate) fn product_tokens(&self) -> impl Iterator<Item = &Token> {
-        self.tokens.iter().filter(|token| !self.is_test(token.line))
     }
 
     /// The module path of the file below the crate root: `src/pool/idle.rs` is `["pool", "idle"]`.
@@ -395,7 +384,8 @@ fn stands_under_cfg_test(tokens: &[Token], at: usize) -> bool {
     while end > 0 && tokens[end - 1].text == "]" {
         let Some(start) = tokens[..end].iter().rposition(|token| token.text == "#") else { return false };
         let attribute = &tokens[start..end];
-        let asks = attribute.iter().enumerate().any(|(i, token)| token.text == "test" && attribute[i - 2].text != "not");
+        let asks =
+            attribute.iter().enumerate().any(|(i, token)| token.text == "test" && attribute[i - 2].text != "not");
         if attribute.get(2).is_some_and(|token| token.text == "cfg") && asks {
             return true;
         }

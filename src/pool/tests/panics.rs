@@ -18,7 +18,13 @@ fn discarded_captures_that_panic_spoil_nothing() {
     let pool = ThreadPool::builder().workers(1).build().expect("a thread");
     let runner = pool.create_sequenced_task_runner(TaskTraits::default());
     let (open, gate) = mpsc::channel::<()>();
-    runner.post_task(move || gate.recv().expect("it is opened")).expect("open");
+    let (tell, started) = mpsc::channel();
+    let hold = move || {
+        tell.send(()).expect("somebody listens");
+        gate.recv().expect("it is opened");
+    };
+    runner.post_task(hold).expect("open");
+    started.recv().expect("it starts");
     for _ in 0..3 {
         let panics = PanicsOnDrop;
         runner.post_task(move || drop(panics)).expect("open");
