@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use overstrand::{Rejected, SequencedTaskRunner, TaskTraits, ThreadPool};
 
+#[expect(clippy::disallowed_methods, reason = "a program may ask for the time")]
 fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let pool = ThreadPool::builder().workers(2).build()?;
     let strand = pool.create_sequenced_task_runner(TaskTraits::default());
@@ -53,6 +54,8 @@ fn tick(strand: &SequencedTaskRunner, number: u32, done: mpsc::Sender<()>) -> Re
         println!("tick {number}");
         if number < 3 {
             tick(&again, number + 1, done).expect("the pool is up");
+        } else {
+            drop(done);
         }
     };
     strand.post_delayed_task(Duration::from_millis(5), task).map(drop).map_err(|rejected| rejected.map(drop))

@@ -22,6 +22,7 @@ use std::error::Error;
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -46,7 +47,11 @@ const HUGE_BYTES: u64 = 64 << 20;
 /// Reports of each kind that are printed.
 const REPORTS_MAX: usize = 5;
 
-fn main() -> AnyResult {
+/// The exit code of a program that was interrupted.
+const INTERRUPTED: u8 = 130;
+
+#[expect(clippy::disallowed_methods, reason = "a program may ask for the time")]
+fn main() -> AnyResult<ExitCode> {
     let root = std::env::args_os().nth(1).map_or_else(default_root, PathBuf::from);
     let started = Instant::now();
     let pool = ThreadPool::builder().name("tally").build()?;
@@ -69,9 +74,9 @@ fn main() -> AnyResult {
     drop(listener.join());
     if was_cancelled {
         println!("interrupted: {} tasks ran, {} were dropped", report.ran, report.dropped);
-        std::process::exit(130);
+        return Ok(ExitCode::from(INTERRUPTED));
     }
-    walked
+    walked.map(|()| ExitCode::SUCCESS)
 }
 
 fn default_root() -> PathBuf {

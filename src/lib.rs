@@ -1,4 +1,33 @@
 //! Chromium's way of threading for everybody: post closures to runners instead of managing threads and locks.
+//!
+//! | word | means |
+//! |---|---|
+//! | task | a closure that runs once, and where it was posted |
+//! | runner | the handle that one posts to |
+//! | sequence, strand | a virtual thread: FIFO, one task at a time; may move between workers |
+//! | pool, worker | the threads that run tasks |
+//! | priority | how urgent a task is: three classes |
+//! | ripe | its delay is over |
+//! | idle | nothing left to run |
+//!
+//! Start with [`ThreadPool`] and [`SequencedTaskRunner`]; results are [`TaskHandle`]s, cancelling is [`CancelToken`], and what shutdown means for a task is
+//! said by its [`TaskTraits`].
+//!
+//! ```
+//! use overstrand::{TaskTraits, ThreadPool};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+//! let pool = ThreadPool::builder().workers(2).build()?;
+//! let strand = pool.create_sequenced_task_runner(TaskTraits::default());
+//! strand.post_task(|| println!("first"))?;
+//! strand.post_task(|| println!("second, and it sees what the first one did"))?;
+//! assert_eq!(strand.spawn(|| 6 * 7).join()?, 42);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The promises, numbered, and the reasons are in `DESIGN.md`.
+#![deny(clippy::allow_attributes, clippy::allow_attributes_without_reason)]
 
 mod error;
 mod park;
@@ -30,3 +59,11 @@ pub mod current {
     pub use crate::pool::worker::should_yield;
     pub use crate::task::current::{cancel_token, location, locations, priority, task_name};
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;
+
+#[cfg(doctest)]
+#[doc = include_str!("../DESIGN.md")]
+struct DesignDoctests;

@@ -78,5 +78,5 @@ fn functions_of_the_core_surface_do_what_they_say() {
     let ran = Command::new(&out).output().expect("it runs");
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     let printed = String::from_utf8_lossy(&ran.stdout);
-    assert!(printed.contains("on the global pool") && printed.contains("here instead"), "{printed}");
+    assert!(printed.contains("here instead") && printed.contains("one\ntwo\nthree\n"), "{printed}");
 }

@@ -70,7 +70,12 @@ const PLAIN_THREAD: &[&str] = &["panicking", "Result", "available_parallelism"];
 const PRIMITIVE_CRATES: &[&str] = &["parking_lot", "loom", "shuttle", "once_cell"];
 
 /// Who reads the clock.
-const CLOCK_READERS: &[(&str, &str)] = &[("src/time/clock.rs", "everybody else is handed the time")];
+const CLOCK_READERS: &[(&str, &str)] = &[
+    ("src/time/clock.rs", "everybody else is handed the time"),
+    ("src/sync/mod.rs", "an instant that a user gives as a deadline"),
+    ("src/sync/std_backend.rs", "a wait measures its own length"),
+    ("src/pool/observe.rs", "the time stamp of a trace, taken only while somebody listens"),
+];
 
 /// Where a sequentially consistent fence may stand.
 const FENCE_HOMES: &[(&str, &str)] = &[

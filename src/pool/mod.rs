@@ -20,6 +20,7 @@ mod patrol;
 mod select;
 mod service;
 mod shutdown;
+pub(crate) mod slot;
 mod staff;
 mod stall;
 pub(crate) mod task_builder;
@@ -240,6 +241,7 @@ impl ThreadPool {
     ///
     /// As [`shutdown`](Self::shutdown).
     pub fn shutdown_timeout(&self, limit: Duration) -> Result<ShutdownReport, WaitError> {
+        self.core().note_running();
         self.shutdown_until(Limit::after(limit))
     }
 

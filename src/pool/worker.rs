@@ -6,11 +6,12 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::core::{Core, Here, Slot, set_here, set_own_pool, until_settled};
+use super::core::{Core, Here, set_here, set_own_pool, until_settled};
 use super::idle::Idle;
 use super::ledger::Count;
 use super::observe;
 use super::select::{self, Order};
+use super::slot::Slot;
 use super::staff::{RESERVE_TIME, WorkerWaits};
 use crate::park;
 use crate::sync::atomic::Ordering;

@@ -13,9 +13,9 @@ use crate::park::Bell;
 use crate::pool::core::{Core, drop_discarded};
 use crate::pool::ledger::Count;
 use crate::pool::timer::Receiver;
-use crate::sync::Limit;
 use crate::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::sync::thread::yield_now;
+use crate::sync::{Limit, Mutex};
 use crate::task::raw::{Discard, Erased, Runnable, Runner, Tally, Task, Ticket, Turn};
 use crate::task::traits::{Meta, Priority, TaskTraits};
 
@@ -49,6 +49,8 @@ pub struct RunnerStats {
 struct Shared {
     posted_delayed: AtomicU64,
     ripened: AtomicU64,
+    /// Held while a ripe task is counted and pushed.
+    ripening: Mutex<()>,
     dropped_delayed: AtomicU64,
     rejected: AtomicU64,
     /// Tasks dropped by close or shutdown, for those who wait.
@@ -205,19 +207,39 @@ impl Sequence {
 
     /// Queues an admitted task and wakes a worker if one should be.
     #[inline]
-    pub(crate) fn push(this: &Arc<Erased<Self>>, task: Task, what: Count) {
+    pub(crate) fn push(this: &Arc<Erased<Self>>, task: Task) {
+        let core = &this.object.core;
+        core.ledger.count(core.worker_index(), Count::Posted);
+        let ticket = this.object.append(task);
+        Self::queue_ticket(this, ticket);
+    }
+
+    /// Queues a task whose delay is over.
+    fn push_ripe(this: &Arc<Erased<Self>>, task: Task) {
         let sequence = &this.object;
+        sequence.core.ledger.count(sequence.core.worker_index(), Count::Ripened);
+        let ticket = {
+            // WHY: who reads both counters sees both steps or none.
+            let _both = sequence.shared.ripening.lock();
+            add(&sequence.shared.ripened);
+            sequence.append(task)
+        };
+        Self::queue_ticket(this, ticket);
+    }
+
+    /// Appends a task to the lane; `Some`, when a ticket must be queued.
+    #[inline]
+    fn append(&self, task: Task) -> Option<Priority> {
         let meta = task.meta();
-        sequence.core.ledger.count(sequence.core.worker_index(), what);
         if meta.is_lifted() {
             // Relaxed: the push orders it.
-            sequence.lifted[meta.priority().index()].fetch_add(1, Ordering::Relaxed);
+            self.lifted[meta.priority().index()].fetch_add(1, Ordering::Relaxed);
         }
-        let mut ticket = sequence.lane.push(task, || sequence.class());
+        let mut ticket = self.lane.push(task, || self.class());
         if meta.is_lifted() && ticket.is_none() {
-            ticket = sequence.lane.reclass(sequence.class());
+            ticket = self.lane.reclass(self.class());
         }
-        Self::queue_ticket(this, ticket);
+        ticket
     }
 
     #[inline]
@@ -305,8 +327,10 @@ impl Sequence {
         let (ran, dropped) = (Tally::read(&self.tally.ran), Tally::read(&self.tally.dropped));
         let (overflowed, dropped_delayed) = (self.overflowed(), read(&self.shared.dropped_delayed));
         let started = Tally::read(&self.tally.started);
-        let ripened = read(&self.shared.ripened);
-        let pushed = self.lane.pushed();
+        let (ripened, pushed) = {
+            let _both = self.shared.ripening.lock();
+            (read(&self.shared.ripened), self.lane.pushed())
+        };
         let posted_delayed = read(&self.shared.posted_delayed);
         RunnerStats {
             posted: pushed - ripened + posted_delayed,
@@ -399,8 +423,7 @@ impl Receiver for SequenceReceiver {
         if let Some(bound) = &sequence.bound {
             bound.add_ripe();
         }
-        add(&sequence.shared.ripened);
-        Sequence::push(&self.0, task, Count::Ripened);
+        Sequence::push_ripe(&self.0, task);
     }
 
     fn drop_unripe(&self, task: Task) {

@@ -12,7 +12,6 @@ use super::current;
 use super::sequence::{RunnerStats, Sequence, SequenceReceiver};
 use crate::error::{BuildError, RejectReason, Rejected, WaitError};
 use crate::pool::core::Core;
-use crate::pool::ledger::Count;
 use crate::pool::task_builder::{Spec, Target};
 use crate::pool::timer::Receiver;
 use crate::pool::{DelayedTaskHandle, TaskBuilder, ThreadPool};
@@ -199,7 +198,7 @@ impl Target for SequencedTaskRunner {
         if let Err(reason) = self.sequence().admit(meta) {
             return Err(self.reject(f, spec.name, spec.location, reason));
         }
-        Sequence::push(&self.0, Core::wrap(f, spec.location, meta, spec.name), Count::Posted);
+        Sequence::push(&self.0, Core::wrap(f, spec.location, meta, spec.name));
         Ok(())
     }
 
@@ -213,7 +212,7 @@ impl Target for SequencedTaskRunner {
         match self.sequence().admit(meta) {
             Ok(()) => {
                 let body = PacketBody(Arc::clone(&packet));
-                Sequence::push(&self.0, Core::wrap_body(body, spec.location, meta, spec.name), Count::Posted);
+                Sequence::push(&self.0, Core::wrap_body(body, spec.location, meta, spec.name));
             }
             Err(reason) => {
                 packet.reject(reason);
@@ -239,7 +238,7 @@ impl Target for SequencedTaskRunner {
             if let Err(reason) = sequence.admit(meta) {
                 return Err(packet.take_back(|| refused(task, reason)));
             }
-            Sequence::push(&self.0, task, Count::Posted);
+            Sequence::push(&self.0, task);
             return Ok(DelayedTaskHandle::immediate(packet));
         }
         if sequence.is_closed() {

@@ -12,6 +12,7 @@
 //! backend, held for a few instructions and never across a point where a model may switch threads.
 //!
 //! The backends carry the same names and no logic.
+#![forbid(unsafe_code)]
 
 #[cfg(not(any(overstrand_loom, overstrand_shuttle)))]
 mod std_backend;

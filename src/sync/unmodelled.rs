@@ -1,4 +1,5 @@
 //! Real primitives in every backend, for process-wide tables that no protocol depends on.
+#![forbid(unsafe_code)]
 
 pub(crate) use once_cell::sync::OnceCell;
 pub(crate) use parking_lot::Mutex;

@@ -101,7 +101,7 @@ fn captures_are_dropped_inside_the_turn() {
     let alive = Arc::new(());
     for _ in 0..1000 {
         let captured = Arc::clone(&alive);
-        strand.post_task(move || drop(std::hint::black_box(&captured))).expect("open");
+        strand.post_task(move || _ = std::hint::black_box(&captured)).expect("open");
         let weak = Arc::downgrade(&alive);
         let seen = strand.spawn(move || weak.strong_count());
         assert_eq!(seen.join().expect("runs"), 1);

@@ -35,7 +35,7 @@ fn one_worker_keeps_the_order_of_readiness() {
             inner.post_task(noted.note(number)).expect("open");
         }
         tell.send(()).expect("listening");
-        drop(opened.recv());
+        let _ = opened.recv();
         for number in 100..150 {
             inner.post_task(noted.note(number)).expect("open");
         }

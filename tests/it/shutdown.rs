@@ -157,7 +157,7 @@ fn deadline_names_the_stragglers() {
     let line = line!() + 5;
     let hold = move || {
         tell.send(()).expect("listening");
-        drop(opened.recv());
+        let _ = opened.recv();
     };
     pool.task().name("stubborn").post(hold).expect("open");
     started.recv().expect("it starts");

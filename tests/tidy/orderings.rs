@@ -132,7 +132,7 @@ fn uses(source: &Source) -> Vec<&Token> {
 /// The lines from `line` upwards, at most `reach` of them above it, that belong to the same function.
 fn lines_above(source: &Source, line: usize, reach: usize) -> std::ops::RangeInclusive<usize> {
     let begins_function = |pair: &[Token]| pair[0].text == "fn" && pair[1].kind == Kind::Word && pair[0].line <= line;
-    let head = source.tokens.windows(2).filter(|pair| begins_function(pair)).map(|pair| pair[0].line).last();
+    let head = source.tokens.windows(2).filter(|pair| begins_function(pair)).map(|pair| pair[0].line).next_back();
     line.saturating_sub(reach).max(head.unwrap_or(1))..=line
 }
 

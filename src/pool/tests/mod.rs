@@ -8,5 +8,7 @@ mod panics;
 mod shutdown_loom;
 #[cfg(overstrand_shuttle)]
 mod shuttle;
+#[cfg(not(any(overstrand_loom, overstrand_shuttle)))]
+mod spawn_failure;
 #[cfg(overstrand_loom)]
 mod timer_loom;

@@ -76,7 +76,7 @@ impl<T: Word> Injector<T> {
     pub(crate) fn len(&self) -> usize {
         // ORDER injector.look: SeqCst, as crossbeam's; `head` first, so that `tail` is the newer; pairs with injector.take.
         let head = self.head.load(Ordering::SeqCst);
-        // ORDER injector.look: SeqCst, as crossbeam's; pairs with injector.push.
+        // ORDER injector.look_back: SeqCst, as crossbeam's; pairs with injector.push.
         let tail = self.tail.load(Ordering::SeqCst);
         distance(head, tail)
     }
