@@ -332,10 +332,12 @@ impl Sequence {
             (read(&self.shared.ripened), self.lane.pushed())
         };
         let posted_delayed = read(&self.shared.posted_delayed);
+        // WHY: a task can be popped before its poster has counted the push.
+        let pushed = pushed.max(started + overflowed);
         RunnerStats {
             posted: pushed - ripened + posted_delayed,
             ran,
-            queued: pushed.saturating_sub(started + overflowed),
+            queued: pushed - started - overflowed,
             delayed: posted_delayed - ripened - dropped_delayed,
             running: started - ran - dropped,
             dropped: dropped + overflowed + dropped_delayed,

@@ -78,6 +78,10 @@ pub(crate) use twin_injector::Injector;
 /// # Safety
 /// 1. `from_word(x.into_word())` is `x` again, on whatever thread it is called.
 /// 2. Neither function panics or calls back into a queue.
+#[cfg_attr(
+    all(feature = "crossbeam-workers", not(test)),
+    expect(dead_code, reason = "crossbeam's queues move the items themselves")
+)]
 pub(crate) unsafe trait Word: Send + Sized {
     /// Gives the value up for its word.
     fn into_word(self) -> NonNull<()>;
