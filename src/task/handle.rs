@@ -339,7 +339,7 @@ impl<T> TaskHandle<T> {
 
     /// True when this call keeps the task from running: its closure is dropped at once, on this thread, and the result is
     /// [`JoinError::Cancelled`]. False when it has started or ended: a running task finds the signal in
-    /// [`current::cancel_token`](crate::current::cancel_token), and its result counts as ever (DLY-2).
+    /// [`crate::current::cancel_token`], and its result counts as ever (DLY-2).
     pub fn cancel(&self) -> bool {
         self.packet.as_ref().is_some_and(|packet| packet.cancel())
     }

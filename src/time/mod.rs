@@ -5,7 +5,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `clock` | [`Moment`], the [`Clock`] seam, [`SystemClock`], [`ManualClock`] |
+//! | `clock` | [`Moment`], the [`Clock`] seam, [`SystemClock`], for tests a manual one |
 //! | `wheel` | [`Wheel`]: where a deadline belongs, what an advance takes out |
 //! | `level`, `slot` | what is due in a later tick, unsorted |
 //! | `near` | what is due in the present tick, in order |
