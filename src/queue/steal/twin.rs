@@ -230,7 +230,8 @@ impl<T: Word> Owner<T> {
     #[cold]
     fn grow(&self, front: usize, back: usize, capacity: usize) {
         let old = self.ring();
-        let replaced = ptr::from_ref(old).cast_mut();
+        // Relaxed: only the owner replaces the ring. WHY not from `old`: a shared reference does not carry the right to free it.
+        let replaced = self.shared.buffer.load(Ordering::Relaxed);
         let ring = Ring::new(capacity, replaced);
         // SAFETY: (I1) made one line above, and freed by nobody but `shared`.
         let new = unsafe { &*ring };
