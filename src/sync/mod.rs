@@ -29,6 +29,8 @@ mod shuttle_backend;
 #[cfg(overstrand_shuttle)]
 pub(crate) use shuttle_backend::*;
 
+#[cfg(miri)]
+mod miri_locks;
 pub(crate) mod unmodelled;
 
 /// How long it is until then; zero for what is past.

@@ -4,6 +4,9 @@
 use std::io;
 use std::time::Duration;
 
+#[cfg(miri)]
+pub(crate) use super::miri_locks::{Condvar, Mutex, MutexGuard};
+#[cfg(not(miri))]
 pub(crate) use parking_lot::{Mutex, MutexGuard};
 pub(crate) use std::hint::spin_loop;
 
@@ -34,9 +37,11 @@ impl<T> UnsafeCell<T> {
 }
 
 /// A condition variable whose waits take the guard and give it back.
+#[cfg(not(miri))]
 #[derive(Debug, Default)]
 pub(crate) struct Condvar(parking_lot::Condvar);
 
+#[cfg(not(miri))]
 impl Condvar {
     pub(crate) const fn new() -> Self {
         Self(parking_lot::Condvar::new())

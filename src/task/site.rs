@@ -33,7 +33,8 @@ pub(crate) struct Site {
     index: u32,
 }
 
-type Key = (usize, usize);
+/// The parent's address, and the place by value: the compiler may keep several copies of one location.
+type Key = (usize, &'static Location<'static>);
 
 /// The interned sites, by key and by number.
 #[derive(Default)]
@@ -92,7 +93,7 @@ impl Site {
     fn entry(table: &mut Table, parent: Option<&'static Self>, location: &'static Location<'static>) -> &'static Self {
         let depth = parent.map_or(1, |parent| parent.depth + 1);
         let Table { by_key, by_index } = table;
-        by_key.entry((address_of(parent), address_of(Some(location)))).or_insert_with(|| {
+        by_key.entry((address_of(parent), location)).or_insert_with(|| {
             let index = u32::try_from(by_index.len()).unwrap_or(u32::MAX);
             let site = Box::leak(Box::new(Self { location, parent, depth, index }));
             by_index.push(site);
