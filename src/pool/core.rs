@@ -538,6 +538,11 @@ impl Turn for Sweeper<'_> {
     fn is_over(&mut self) -> bool {
         false
     }
+
+    fn requeue(&mut self, ticket: Ticket, class: Priority) {
+        // WHY not `submit`: it sweeps, and a poster that has stopped in the middle of its push would make that recursive.
+        self.core.submit_injected(ticket, class);
+    }
 }
 
 /// Tasks of the pool itself, when their delay is over.

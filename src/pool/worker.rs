@@ -467,6 +467,10 @@ impl Turn for Worker {
         let now = self.here.core.clock.now();
         self.turn.since.get_or_insert(now).until(now) >= TURN_TIME_MAX
     }
+
+    fn requeue(&mut self, ticket: Ticket, class: Priority) {
+        self.core().submit(ticket, class);
+    }
 }
 
 /// True when more urgent work than the running task waits and no worker is free for it (PRI-6). False outside of tasks.

@@ -29,6 +29,8 @@ pub(crate) struct Bound {
     pub(crate) consumer: Mutex<()>,
     /// Tasks that posters have dropped to make room.
     pub(crate) overflowed: AtomicU64,
+    /// So many tasks, counted from the first one pushed, are over. Posters drop tasks behind the one that runs, so a sum of ends would not do.
+    pub(crate) over: AtomicU64,
     room: Bell,
 }
 
@@ -50,6 +52,7 @@ impl Bound {
             waiting: AtomicUsize::new(0),
             consumer: Mutex::new(()),
             overflowed: AtomicU64::new(0),
+            over: AtomicU64::new(0),
             room: Bell::new(),
         }
     }
@@ -92,6 +95,12 @@ impl Bound {
         if self.overflow == Overflow::Block {
             self.room.ring();
         }
+    }
+
+    /// The task that was popped as this one is over, and those before it are; called by the drainer.
+    pub(crate) fn set_over(&self, number: u64) {
+        // ORDER bound.over: Release; what the task did is visible to who waits for it; pairs with sequence.read.
+        self.over.store(number, Ordering::Release);
     }
 
     /// Ends the waits of posters whose queue will not have room any more.

@@ -8,11 +8,12 @@
 //! | 2–3 | the class of the valid ticket, while *ready* |
 //! | 4–6 | a ticket lies in the queue of this class, valid or stale |
 //! | 7 | somebody listens for the end of a turn |
-//! | 16–63 | completed pushes, modulo 2^48 |
+//! | 8–15 | how often the class was changed while not *ready*, modulo 256 |
+//! | 16–63 | pushes begun, modulo 2^48 |
 //!
 //! | phase | tickets | who may leave it |
 //! |---|---|---|
-//! | *idle* | none valid; every completed push has been popped | the poster whose push is the first: to *ready* |
+//! | *idle* | none valid; every push begun has been popped, or its poster is about to leave this phase | the poster whose push is the first: to *ready* |
 //! | *ready* | one valid, in the queue of the class in the word | whoever takes that ticket out: to *running*. The class may be changed |
 //! | *running* | none valid | the thread that runs the turn: to *idle*, or back to *ready* |
 //!
@@ -22,7 +23,7 @@
 //!
 //! # Steps seen by a poster
 //!
-//! (A) Append to the FIFO, (B) count the push in the word; if the phase was *idle*, the same exchange makes it *ready* and (C) the poster queues the ticket.
+//! (A) Count the push in the word; if the phase was *idle*, the same exchange makes it *ready*. (B) Append to the FIFO. (C) Queue the ticket, if one is owed.
 //!
 //! # Steps seen by the drainer
 //!
@@ -32,10 +33,19 @@
 //! # The bad interleavings
 //!
 //! *Lost wake-up*: the drainer finds the FIFO empty, a poster appends and sees *running*, the drainer goes idle. Excluded since (F) is one exchange on the word
-//! that (B) changes: either (B) is first and (F) sees more pushes than pops, or (F) is first and (B) sees *idle*.
+//! that (A) changes: either (A) is first and (F) sees more pushes than pops, or (F) is first and (A) sees *idle*.
 //!
-//! *Half-done push*: a poster stopped inside the FIFO's push hides later, completed pushes. (F) goes by the count, not by the FIFO, so the sequence
-//! stays *ready* and the turn is tried again. This is the one place where progress waits for another thread's next instruction.
+//! *Half-done push*: a poster stopped between (A) and (B) has counted what cannot be popped, and one stopped inside (B) hides later, completed
+//! pushes. (F) goes by the count, not by the FIFO, so the sequence stays *ready* and the turn is tried again. This is the one place where progress
+//! waits for another thread's next instruction.
+//!
+//! *A flush that ends too early*: it waits until as many tasks are over as pushes were counted when it began. If a task were appended before it is counted,
+//! later ones that ran uncounted would be taken for those that it waits for. Since (A) comes before (B), a task that is k-th in the FIFO was the k-th to be
+//! counted or later; all those before it were counted too, so the count is at least k once the post is over, and k tasks over include it.
+//!
+//! *A class set in vain*: the drainer asks for the class, somebody sets another and sees *running*, so there is no ticket to move, and the drainer
+//! goes back to *ready* in the old class. Excluded since whoever changes what the class depends on changes the word after that, by its push or by
+//! `reclass`, and every exchange to *ready* asks for the class between its look at the word and its write: one of the two sees the other.
 //!
 //! *Two drainers*: only an exchange from *ready* lets a thread drain, and only the drainer leaves *running*.
 //!
@@ -48,7 +58,7 @@
 //! | `push` | lock-free; one read-modify-write while not idle |
 //! | `take`, `finish`, `reclass` | lock-free |
 //!
-//! Limits: 2^48 pushes between two ends of turns.
+//! Limits: 2^48 pushes between two ends of turns, and 2^8 changes of class during one exchange.
 //!
 //! Witnessed by `tests::loom_*` in `runner/tests/lane_loom.rs`.
 #![forbid(unsafe_code)]
@@ -66,6 +76,8 @@ const CLASS_SHIFT: u32 = 2;
 const CLASS: u64 = 0b11 << CLASS_SHIFT;
 const TICKET_SHIFT: u32 = 4;
 const LISTENED: u64 = 1 << 7;
+const CHANGE_ONE: u64 = 1 << 8;
+const CHANGES: u64 = 0xFF << 8;
 const PUSH_SHIFT: u32 = 16;
 const PUSH_ONE: u64 = 1 << PUSH_SHIFT;
 
@@ -78,9 +90,15 @@ fn ready_in(word: u64, class: Priority) -> u64 {
     word & !(PHASE | CLASS) | READY | (class as u64) << CLASS_SHIFT | ticket_in(class)
 }
 
-/// The class to queue a ticket in, if none lies there.
-fn missing_ticket(word: u64, class: Priority) -> Option<Priority> {
-    (word & ticket_in(class) == 0).then_some(class)
+/// The class of the valid ticket, if the exchange from `before` to `after` made it valid and no ticket lies there.
+fn missing_ticket(before: u64, after: u64) -> Option<Priority> {
+    let class = Priority::from_bits(((after & CLASS) >> CLASS_SHIFT) as u32);
+    (after & PHASE == READY && before & ticket_in(class) == 0).then_some(class)
+}
+
+/// The word after a change of class that moves no ticket.
+fn changed(word: u64) -> u64 {
+    word & !CHANGES | word.wrapping_add(CHANGE_ONE) & CHANGES
 }
 
 /// What the end of a turn asks of the drainer.
@@ -91,6 +109,15 @@ pub(crate) struct Finished {
     pub(crate) ticket: Option<Priority>,
     /// Somebody listens.
     pub(crate) is_listened: bool,
+}
+
+/// What the word was when a push was counted.
+enum Counted {
+    /// It was *idle* and is *ready* now; the ticket to queue after the push.
+    MadeReady(Option<Priority>),
+    /// It is *idle* still.
+    Idle,
+    NotIdle,
 }
 
 /// State word and FIFO of one sequence.
@@ -105,41 +132,72 @@ impl Lane {
     #[inline]
     #[must_use = "a missing ticket must be queued"]
     pub(crate) fn push(&self, task: Task, class: impl Fn() -> Priority) -> Option<Priority> {
+        if zoo::has("Z26") {
+            self.tasks.push(task);
+            return match self.count(&class) {
+                Counted::MadeReady(ticket) => ticket,
+                Counted::NotIdle => None,
+                Counted::Idle => self.make_ready(class),
+            };
+        }
+        let counted = self.count(&class);
         self.tasks.push(task);
-        // Relaxed: the exchanges below order.
-        let word = self.word.load(Ordering::Relaxed);
+        match counted {
+            Counted::MadeReady(ticket) => ticket,
+            Counted::NotIdle => None,
+            Counted::Idle => self.make_ready(class),
+        }
+    }
+
+    /// (A): counts a push that follows.
+    #[inline]
+    fn count(&self, class: &impl Fn() -> Priority) -> Counted {
+        // ORDER lane.look: Acquire; a change of class that the word shows is seen by `class`; pairs with lane.exchange.
+        let word = self.word.load(Ordering::Acquire);
         if word & PHASE == IDLE {
-            let class = class();
-            // ORDER lane.first: AcqRel; publishes the push to the drainer, follows the last turn; pairs with lane.take, lane.finish.
-            let exchange =
-                self.word.compare_exchange(word, ready_in(word + PUSH_ONE, class), Ordering::AcqRel, Ordering::Relaxed);
-            if exchange.is_ok() {
-                return missing_ticket(word, class);
+            let ready = ready_in(word + PUSH_ONE, class());
+            // ORDER lane.first: AcqRel; follows the last turn, comes before the push; pairs with lane.take, lane.exchange.
+            if self.word.compare_exchange(word, ready, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                return Counted::MadeReady(missing_ticket(word, ready));
             }
         }
-        // ORDER lane.count: AcqRel; as lane.first; pairs with lane.take, lane.finish.
+        // ORDER lane.count: AcqRel; as lane.first; pairs with lane.take, lane.exchange.
         let before = self.word.fetch_add(PUSH_ONE, Ordering::AcqRel);
-        if before & PHASE == IDLE { self.make_ready(class()) } else { None }
+        if before & PHASE == IDLE { Counted::Idle } else { Counted::NotIdle }
+    }
+
+    /// Exchanges the word for what `next` makes of it; `None`, when that is nothing. What `next` looks at is not older than the word it is given.
+    fn exchange(&self, next: impl Fn(u64) -> Option<u64>) -> Option<(u64, u64)> {
+        // ORDER lane.seen: Acquire; a change of class that the word shows is seen by `next`; pairs with lane.exchange, lane.count.
+        let mut before = self.word.load(Ordering::Acquire);
+        loop {
+            let after = next(before)?;
+            // ORDER lane.exchange: AcqRel; publishes a push, a turn or a change of class, follows those before; pairs with lane.take, lane.first, lane.count,
+            // lane.listen, lane.seen.
+            match self.word.compare_exchange_weak(before, after, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Some((before, after)),
+                Err(seen) => before = seen,
+            }
+        }
     }
 
     /// Makes an idle sequence with pushes ready, unless somebody else has.
-    fn make_ready(&self, class: Priority) -> Option<Priority> {
-        let ready = |word: u64| (word & PHASE == IDLE).then(|| ready_in(word, class));
-        // ORDER lane.ready: AcqRel; as lane.first; pairs with lane.take, lane.finish.
-        let before = self.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, ready);
-        before.ok().and_then(|word| missing_ticket(word, class))
+    fn make_ready(&self, class: impl Fn() -> Priority) -> Option<Priority> {
+        let (before, after) = self.exchange(|word| (word & PHASE == IDLE).then(|| ready_in(word, class())))?;
+        missing_ticket(before, after)
     }
 
-    /// Moves a ready sequence into another class; `Some`, when a ticket must be queued there.
+    /// The class may have changed: moves a ready sequence there; `Some`, when a ticket must be queued in that class. Who makes it ready just now
+    /// looks at the class again.
     #[must_use = "a missing ticket must be queued"]
-    pub(crate) fn reclass(&self, class: Priority) -> Option<Priority> {
-        let moved = |word: u64| {
-            let is_elsewhere = word & PHASE == READY && (word & CLASS) >> CLASS_SHIFT != class as u64;
-            is_elsewhere.then(|| ready_in(word, class))
+    pub(crate) fn reclass(&self, class: impl Fn() -> Priority) -> Option<Priority> {
+        let moved = |word: u64| match word & PHASE {
+            READY => Some(ready_in(word, class())).filter(|after| *after & CLASS != word & CLASS),
+            _ if zoo::has("Z25") => None,
+            _ => Some(changed(word)),
         };
-        // ORDER lane.reclass: AcqRel; ordered with the drainer's exchanges; pairs with lane.take, lane.finish.
-        let before = self.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, moved);
-        before.ok().and_then(|word| missing_ticket(word, class))
+        let (before, after) = self.exchange(moved)?;
+        missing_ticket(before, after)
     }
 
     /// (D) with a ticket from the queue of `class`: true when this thread is the drainer now; else the ticket was stale.
@@ -150,7 +208,7 @@ impl Lane {
             let rest = word & !ticket_in(class);
             Some(if valid(word) { rest & !(PHASE | CLASS) | RUNNING } else { rest })
         };
-        // ORDER lane.take: AcqRel; sees the pushes and the turn before; pairs with lane.first, lane.count, lane.ready, lane.reclass, lane.finish.
+        // ORDER lane.take: AcqRel; sees the pushes and the turn before; pairs with lane.first, lane.count, lane.exchange.
         let before = self.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, taken);
         before.is_ok_and(valid)
     }
@@ -162,7 +220,7 @@ impl Lane {
     }
 
     /// (F) after `popped` tasks in all have left the FIFO.
-    pub(crate) fn finish(&self, popped: u64, class: Priority) -> Finished {
+    pub(crate) fn finish(&self, popped: u64, class: impl Fn() -> Priority) -> Finished {
         if zoo::has("Z1") && self.tasks.is_empty_racy() {
             // ORDER lane.defect: Release; the defect Z1: idle by a look at the FIFO; pairs with lane.take.
             self.word.fetch_and(!PHASE, Ordering::Release);
@@ -171,23 +229,21 @@ impl Lane {
         let is_drained = |word: u64| word >> PUSH_SHIFT == popped & (u64::MAX >> PUSH_SHIFT);
         let next = |word: u64| {
             let heard = word & !LISTENED;
-            Some(if is_drained(word) { heard & !PHASE | IDLE } else { ready_in(heard, class) })
+            Some(if is_drained(word) { heard & !PHASE | IDLE } else { ready_in(heard, class()) })
         };
-        // ORDER lane.finish: AcqRel; publishes the turn to the next one, sees what was pushed meanwhile; pairs with lane.first, lane.count, lane.take, lane.listen.
-        let before = self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, next).unwrap_or_default();
-        let ticket = if is_drained(before) { None } else { missing_ticket(before, class) };
-        Finished { ticket, is_listened: before & LISTENED != 0 }
+        let (before, after) = self.exchange(next).unwrap_or_default();
+        Finished { ticket: missing_ticket(before, after), is_listened: before & LISTENED != 0 }
     }
 
     /// Asks to be told of the end of the next turn. What the caller looks at after this includes every turn that has ended and will not tell.
     pub(crate) fn listen(&self) {
-        // ORDER lane.listen: AcqRel; decided against the end of a turn in the order of the word; pairs with lane.finish.
+        // ORDER lane.listen: AcqRel; decided against the end of a turn in the order of the word; pairs with lane.exchange.
         self.word.fetch_or(LISTENED, Ordering::AcqRel);
     }
 
-    /// Completed pushes, modulo 2^48.
+    /// Pushes begun, modulo 2^48: those that came before the call are in the FIFO.
     pub(crate) fn pushed(&self) -> u64 {
-        // ORDER lane.pushed: Acquire; pushes counted here are seen with what came before; pairs with lane.count, lane.first.
+        // ORDER lane.pushed: Acquire; what came before the pushes counted here is seen; pairs with lane.count, lane.first.
         self.word.load(Ordering::Acquire) >> PUSH_SHIFT
     }
 }

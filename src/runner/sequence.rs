@@ -53,8 +53,8 @@ struct Shared {
     ripening: Mutex<()>,
     dropped_delayed: AtomicU64,
     rejected: AtomicU64,
-    /// Tasks dropped by close or shutdown, for those who wait.
-    discarded: AtomicU64,
+    /// Which task, counted from the first one pushed, was the first that close or shutdown dropped; 0 for none.
+    first_discarded: AtomicU64,
 }
 
 /// The object that a runner's handles and tickets share.
@@ -130,7 +130,7 @@ impl Sequence {
     }
 
     fn own_class(&self) -> Priority {
-        // Relaxed: publishes nothing; `set_priority` moves what is queued itself.
+        // Relaxed: who makes the sequence ready looks at the word of the lane first, in which `set_priority` leaves a trace.
         Priority::from_bits(u32::from(self.own_class.load(Ordering::Relaxed)))
     }
 
@@ -237,7 +237,7 @@ impl Sequence {
         }
         let mut ticket = self.lane.push(task, || self.class());
         if meta.is_lifted() && ticket.is_none() {
-            ticket = self.lane.reclass(self.class());
+            ticket = self.lane.reclass(|| self.class());
         }
         ticket
     }
@@ -259,9 +259,9 @@ impl Sequence {
     /// Acts on everything that has not started (PRI-4).
     pub(crate) fn set_priority(this: &Arc<Erased<Self>>, priority: Priority) {
         let sequence = &this.object;
-        // Relaxed: see `own_class`.
+        // Relaxed: the exchange of `reclass` publishes it.
         sequence.own_class.store(priority as u8, Ordering::Relaxed);
-        Self::queue_ticket(this, sequence.lane.reclass(sequence.class()));
+        Self::queue_ticket(this, sequence.lane.reclass(|| sequence.class()));
     }
 
     pub(crate) fn close(&self, is_discarding: bool) {
@@ -288,9 +288,12 @@ impl Sequence {
         self.bound.as_ref().map_or(0, |bound| read(&bound.overflowed))
     }
 
-    /// Tasks that have left the lane and are over.
+    /// So many tasks, counted from the first one pushed, are over.
     fn over(&self) -> u64 {
-        Tally::read(&self.tally.ran) + Tally::read(&self.tally.dropped) + self.overflowed()
+        match &self.bound {
+            Some(bound) => read(&bound.over),
+            None => Tally::read(&self.tally.ran) + Tally::read(&self.tally.dropped),
+        }
     }
 
     /// Waits until everything that was pushed before has run (SEQ-9).
@@ -299,14 +302,13 @@ impl Sequence {
             return Err(WaitError::WouldDeadlock);
         }
         let target = self.lane.pushed();
-        let discarded_before = read(&self.shared.discarded);
         let look = || {
             self.lane.listen();
             let is_done = self.over() >= target;
             (is_done || self.core.tracker.is_complete()).then_some(is_done)
         };
         let is_done = Bell::wait_for_either([&self.turn_ended, &self.core.ended], look, limit);
-        let is_complete = read(&self.shared.discarded) == discarded_before;
+        let is_complete = !(1..=target).contains(&read(&self.shared.first_discarded));
         match is_done {
             None => Err(WaitError::TimedOut),
             Some(true) if is_complete => Ok(()),
@@ -332,8 +334,6 @@ impl Sequence {
             (read(&self.shared.ripened), self.lane.pushed())
         };
         let posted_delayed = read(&self.shared.posted_delayed);
-        // WHY: a task can be popped before its poster has counted the push.
-        let pushed = pushed.max(started + overflowed);
         RunnerStats {
             posted: pushed - ripened + posted_delayed,
             ran,
@@ -348,35 +348,47 @@ impl Sequence {
 
     // ---- the turn ---------------------------------------------------------------------------------------------------
 
+    /// The next task; for bounded sequences with the number of tasks popped so far.
     #[inline]
-    fn pop(&self) -> Option<Task> {
-        let Some(bound) = &self.bound else { return self.lane.pop() };
-        let task = {
+    fn pop(&self) -> Option<(Task, u64)> {
+        let Some(bound) = &self.bound else { return self.lane.pop().map(|task| (task, 0)) };
+        let (task, number) = {
             let _consumer = bound.consumer.lock();
-            self.lane.pop()
+            (self.lane.pop()?, Tally::read(&self.tally.started) + read(&bound.overflowed) + 1)
         };
-        if task.is_some() {
-            bound.release();
+        bound.release();
+        Some((task, number))
+    }
+
+    /// The task that is popped now, with that number if the sequence is bounded, will not run.
+    #[cold]
+    fn note_discard(&self, number: u64) {
+        if read(&self.shared.first_discarded) == 0 {
+            let number = number.max(Tally::read(&self.tally.started) + 1);
+            // ORDER sequence.discarded: Release; seen by who sees that the task is over; pairs with sequence.read.
+            self.shared.first_discarded.store(number, Ordering::Release);
         }
-        task
     }
 
     /// Runs tasks until the turn is over; false when there was none to pop.
     fn drain(&self, turn: &mut dyn Turn) -> bool {
         let mut has_progressed = false;
-        while let Some(task) = self.pop() {
+        while let Some((task, number)) = self.pop() {
             has_progressed = true;
             let meta = task.meta();
             if self.control() & DISCARDING != 0 {
-                add(&self.shared.discarded);
+                self.note_discard(number);
                 turn.discard(task, Discard::Closed, &self.tally);
             } else {
                 if self.core.tracker.is_started() && !meta.blocks_shutdown() {
-                    add(&self.shared.discarded);
+                    self.note_discard(number);
                 }
                 turn.run(task, &self.tally);
             }
             self.unlift(meta);
+            if let Some(bound) = &self.bound {
+                bound.set_over(number);
+            }
             if turn.is_over() {
                 break;
             }
@@ -396,7 +408,7 @@ impl Runnable for Sequence {
         let has_progressed = sequence.drain(turn);
         drop(scope);
         let popped = Tally::read(&sequence.tally.started) + sequence.overflowed();
-        let finished = sequence.lane.finish(popped, sequence.class());
+        let finished = sequence.lane.finish(popped, || sequence.class());
         if finished.is_listened {
             sequence.turn_ended.ring();
         }
@@ -405,8 +417,7 @@ impl Runnable for Sequence {
             yield_now();
         }
         if let Some(class) = finished.ticket {
-            let core = Arc::clone(&sequence.core);
-            core.submit(Ticket::of_object(this), class);
+            turn.requeue(Ticket::of_object(this), class);
         }
     }
 }

@@ -153,7 +153,7 @@ impl SequencedTaskRunner {
     /// # Errors
     ///
     /// [`WaitError::WouldDeadlock`] inside the sequence itself; [`WaitError::Closed`] or [`WaitError::ShutDown`] when some of it was
-    /// dropped meanwhile.
+    /// dropped instead.
     pub fn flush(&self) -> Result<(), WaitError> {
         self.sequence().wait_idle(Limit::NEVER)
     }

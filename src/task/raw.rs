@@ -152,6 +152,8 @@ pub(crate) trait Turn {
     fn discard(&mut self, task: Task, why: Discard, tally: &Tally);
     /// True when the turn should end before its next task (SEQ-5).
     fn is_over(&mut self) -> bool;
+    /// Queues the ticket for the next turn.
+    fn requeue(&mut self, ticket: Ticket, class: Priority);
 }
 
 /// How a runner is told from others in reports.

@@ -46,10 +46,18 @@ mod unit {
     }
 }
 
+/// All interleavings, without a bound.
+#[cfg(overstrand_loom)]
+fn model(f: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = None;
+    builder.check(f);
+}
+
 #[cfg(overstrand_loom)]
 #[test]
 fn loom_permit_is_never_lost() {
-    loom::model(|| {
+    model(|| {
         let parker = Arc::new(Parker::new());
         let other = {
             let parker = Arc::clone(&parker);
@@ -64,7 +72,7 @@ fn loom_permit_is_never_lost() {
 #[test]
 fn loom_waiter_sees_what_came_before_the_wake() {
     use crate::sync::Mutex;
-    loom::model(|| {
+    model(|| {
         let slot = Arc::new(Mutex::new((None, None::<std::task::Waker>)));
         let other = {
             let slot = Arc::clone(&slot);

@@ -112,6 +112,116 @@ fn shuttle_tasks_that_wait_for_tasks_end() {
     });
 }
 
+/// SEQ-9: a flush has seen the end of its thread's own post, also while another post is half done.
+#[test]
+fn shuttle_flush_of_a_strand_waits_for_the_own_post() {
+    explore(|| {
+        let pool = pool(1);
+        let strand = pool.create_sequenced_task_runner(TaskTraits::default());
+        let other = {
+            let strand = strand.clone();
+            shuttle::thread::spawn(move || strand.post_task(|| ()).expect("open"))
+        };
+        let ran = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&ran);
+        strand.post_task(move || counted.store(1, Ordering::SeqCst)).expect("open");
+        strand.flush().expect("nothing is dropped");
+        assert_eq!(ran.load(Ordering::SeqCst), 1, "the flush ended before the post");
+        other.join().expect("no panic");
+        let report = pool.shutdown().expect("outside");
+        assert_eq!(report.ran + report.dropped, 2);
+    });
+}
+
+/// CTL-2: a flush that ends has seen the end of what was posted before it and of what those tasks posted, whoever posts meanwhile; and it
+/// ends although the worker that ran the last task is one too many by then.
+#[test]
+fn shuttle_flush_waits_for_what_tasks_post() {
+    explore(|| {
+        let pool = pool(1);
+        let ran = Arc::new(AtomicUsize::new(0));
+        let other = {
+            let (pool, ran) = (pool.clone(), Arc::clone(&ran));
+            shuttle::thread::spawn(move || {
+                pool.post_task(move || _ = ran.fetch_add(1, Ordering::SeqCst)).expect("open");
+                drop(pool);
+            })
+        };
+        let (inner, counted) = (pool.clone(), Arc::clone(&ran));
+        let task = move || {
+            let own = Arc::clone(&counted);
+            inner.spawn(move || _ = own.fetch_add(10, Ordering::SeqCst)).join().expect("runs");
+            inner.post_task(move || _ = counted.fetch_add(10, Ordering::SeqCst)).expect("open");
+        };
+        pool.post_task(task).expect("open");
+        pool.flush().expect("nothing is dropped");
+        assert!(ran.load(Ordering::SeqCst) >= 20, "a task of a task was not waited for");
+        other.join().expect("no panic");
+        pool.flush().expect("nothing is dropped");
+        assert_eq!(ran.load(Ordering::SeqCst), 21);
+        assert_eq!(pool.shutdown().expect("outside").ran, 4);
+    });
+}
+
+/// POST-9, POST-7: a poster that waits for room gets it, or hears of the shutdown; nobody is forgotten.
+#[test]
+fn shuttle_posters_that_wait_for_room_go_on() {
+    explore(|| {
+        let pool = pool(1);
+        let strand = crate::SequencedTaskRunner::builder(&pool)
+            .capacity(1, crate::Overflow::Block)
+            .build()
+            .expect("a capacity above zero");
+        let posters: Vec<_> = (0..2)
+            .map(|_| {
+                let strand = strand.clone();
+                shuttle::thread::spawn(move || (0..2).filter(|_| strand.post_task(|| ()).is_ok()).count())
+            })
+            .collect();
+        let _ = strand.post_task(|| ());
+        pool.shutdown().expect("outside");
+        let accepted: usize = posters.into_iter().map(|poster| poster.join().expect("no panic")).sum();
+        let stats = strand.stats();
+        assert!(stats.posted >= accepted as u64 && stats.queued == 0, "{stats:?}");
+        assert_adds_up(&pool);
+    });
+}
+
+/// POST-9: dropping the oldest goes on beside the drainer, and each task has one end.
+#[test]
+fn shuttle_full_queue_drops_the_oldest_once() {
+    explore(|| {
+        let pool = pool(1);
+        let strand = crate::SequencedTaskRunner::builder(&pool)
+            .capacity(1, crate::Overflow::DropOldest)
+            .build()
+            .expect("a capacity above zero");
+        let ends = Arc::new(AtomicUsize::new(0));
+        struct End(Arc<AtomicUsize>);
+        impl Drop for End {
+            fn drop(&mut self) {
+                self.0.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        let posters: Vec<_> = (0..2)
+            .map(|_| {
+                let (strand, ends) = (strand.clone(), Arc::clone(&ends));
+                shuttle::thread::spawn(move || {
+                    for _ in 0..2 {
+                        let end = End(Arc::clone(&ends));
+                        strand.post_task(move || drop(end)).expect("the newest is accepted");
+                    }
+                })
+            })
+            .collect();
+        posters.into_iter().for_each(|poster| poster.join().expect("no panic"));
+        strand.flush().expect("what overflowed is over");
+        assert_eq!(ends.load(Ordering::SeqCst), 4);
+        pool.shutdown().expect("outside");
+        assert_adds_up(&pool);
+    });
+}
+
 /// The first task blocks, outside of anything that the pool knows of, until the second has run: both workers must be up.
 #[test]
 fn shuttle_each_post_finds_a_free_worker() {
@@ -216,17 +326,18 @@ fn shuttle_waits_end_when_the_sequence_is_closed() {
     explore(|| {
         let pool = pool(1);
         let strand = pool.create_sequenced_task_runner(TaskTraits::default());
+        let ran = Arc::new(AtomicUsize::new(0));
         for _ in 0..2 {
-            strand.post_task(|| ()).expect("open");
+            let ran = Arc::clone(&ran);
+            strand.post_task(move || _ = ran.fetch_add(1, Ordering::SeqCst)).expect("open");
         }
         let closer = {
             let strand = strand.clone();
             shuttle::thread::spawn(move || strand.close(Close::Discard))
         };
-        match strand.flush() {
-            Ok(()) | Err(WaitError::Closed) => {}
-            Err(other) => panic!("{other}"),
-        }
+        let flushed = strand.flush();
+        let expected = if ran.load(Ordering::SeqCst) == 2 { Ok(()) } else { Err(WaitError::Closed) };
+        assert_eq!(flushed, expected);
         closer.join().expect("no panic");
         assert!(strand.post_task(|| ()).is_err());
         pool.shutdown().expect("outside");

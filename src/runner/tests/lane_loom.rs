@@ -18,6 +18,8 @@ struct Scene {
     lane: Lane,
     tickets: Mutex<Vec<Priority>>,
     popped: AtomicUsize,
+    /// The class that the lane should be in.
+    class: AtomicUsize,
     /// What the tasks of the lane own.
     log: Arc<Watched>,
 }
@@ -28,6 +30,7 @@ impl Scene {
             lane: Lane::default(),
             tickets: Mutex::new(Vec::new()),
             popped: AtomicUsize::new(0),
+            class: AtomicUsize::new(Priority::UserVisible as usize),
             log: Arc::new(Watched::new()),
         })
     }
@@ -38,11 +41,25 @@ impl Scene {
         }
     }
 
+    fn class(&self) -> Priority {
+        Priority::from_bits(self.class.load(Ordering::Relaxed) as u32)
+    }
+
+    fn set_class(&self, class: Priority) {
+        self.class.store(class as usize, Ordering::Relaxed);
+        self.queue(self.lane.reclass(|| self.class()));
+    }
+
+    /// True when the lane is ready in the class that it should be in.
+    fn is_in_its_class(&self) -> bool {
+        self.tickets.lock().contains(&self.class()) && self.lane.take(self.class())
+    }
+
     fn post(&self, number: usize) {
         let log = Arc::clone(&self.log);
         let site = Site::intern(None, Location::caller());
         let task = Task::plain(move || log.push(number), site, Meta::new(TaskTraits::default()));
-        self.queue(self.lane.push(task, || Priority::UserVisible));
+        self.queue(self.lane.push(task, || self.class()));
     }
 
     /// Takes one ticket, if there is one, and gives the lane a turn of at most `turn_max` tasks.
@@ -58,7 +75,7 @@ impl Scene {
             popped += 1;
         }
         self.popped.store(popped, Ordering::Relaxed);
-        let finished = self.lane.finish(popped as u64, Priority::UserVisible);
+        let finished = self.lane.finish(popped as u64, || self.class());
         self.queue(finished.ticket);
         if finished.ticket.is_some() {
             thread::yield_now();
@@ -128,12 +145,40 @@ fn loom_lifted_lane_is_run_once() {
     model(|| {
         let scene = Scene::new();
         scene.post(1);
-        let lifter = spawn(&scene, |scene| scene.queue(scene.lane.reclass(Priority::UserBlocking)));
+        let lifter = spawn(&scene, |scene| scene.set_class(Priority::UserBlocking));
         let drainer = spawn(&scene, |scene| _ = scene.step(9));
         scene.post(2);
         lifter.join().expect("no panic");
         drainer.join().expect("no panic");
         assert_eq!(scene.run_to_the_end(), [1, 2]);
+    });
+}
+
+/// PRI-4: a class set while a turn ends is the one that the lane is ready in then. Model of defect Z25.
+#[test]
+fn loom_class_set_during_a_turn_is_kept() {
+    model(|| {
+        let scene = Scene::new();
+        scene.post(1);
+        scene.post(2);
+        let drainer = spawn(&scene, |scene| _ = scene.step(1));
+        scene.set_class(Priority::UserBlocking);
+        drainer.join().expect("no panic");
+        assert!(scene.is_in_its_class(), "the turn ended in the old class");
+    });
+}
+
+/// PRI-4: the same for a class set while a post makes the lane ready, and of two that set one the last counts.
+#[test]
+fn loom_class_set_during_a_post_is_kept() {
+    model(|| {
+        let scene = Scene::new();
+        let poster = spawn(&scene, |scene| scene.post(1));
+        let other = spawn(&scene, |scene| scene.set_class(Priority::BestEffort));
+        scene.set_class(Priority::UserBlocking);
+        poster.join().expect("no panic");
+        other.join().expect("no panic");
+        assert!(scene.is_in_its_class(), "the post went into the old class");
     });
 }
 
@@ -152,7 +197,7 @@ fn loom_listener_hears_or_sees() {
                 let task = scene.lane.pop().expect("posted before");
                 drop(task.run());
                 scene.popped.store(1, Ordering::Relaxed);
-                if scene.lane.finish(1, class).is_listened {
+                if scene.lane.finish(1, || class).is_listened {
                     heard.store(1, Ordering::Relaxed);
                 }
             }
@@ -161,5 +206,40 @@ fn loom_listener_hears_or_sees() {
         let sees = scene.popped.load(Ordering::Relaxed) == 1;
         drainer.join().expect("no panic");
         assert!(sees || heard.load(Ordering::Relaxed) == 1);
+    });
+}
+
+/// SEQ-9: when as many tasks are over as pushes were counted after a post, that post's task is among them. Model of defect Z26.
+#[test]
+fn loom_count_covers_the_own_post() {
+    model(|| {
+        let scene = Scene::new();
+        let over = Arc::new(Mutex::new(0));
+        let poster = spawn(&scene, {
+            let over = Arc::clone(&over);
+            move |scene| {
+                let ran = Arc::new(AtomicUsize::new(0));
+                let set = Arc::clone(&ran);
+                let site = Site::intern(None, Location::caller());
+                // Relaxed: the lock of `over` orders it.
+                let task = Task::plain(move || set.store(1, Ordering::Relaxed), site, Meta::new(TaskTraits::default()));
+                scene.queue(scene.lane.push(task, || scene.class()));
+                let target = scene.lane.pushed();
+                if *over.lock() >= target {
+                    assert_eq!(ran.load(Ordering::Relaxed), 1, "other tasks were taken for the own one");
+                }
+            }
+        });
+        let drainer = spawn(&scene, move |scene| {
+            let Some(class) = scene.tickets.lock().pop() else { return };
+            assert!(scene.lane.take(class), "nobody else takes tickets");
+            while let Some(task) = scene.lane.pop() {
+                drop(task.run());
+                *over.lock() += 1;
+            }
+        });
+        scene.post(1);
+        poster.join().expect("no panic");
+        drainer.join().expect("no panic");
     });
 }

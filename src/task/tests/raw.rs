@@ -74,7 +74,31 @@ fn closure_of_any_size_runs_or_is_dropped_once() {
     check::<16>();
     check::<17>();
     check::<24>();
+    check::<32>();
+    check::<33>();
     check::<1000>();
+    check::<0x2000>();
+}
+
+/// Captures that must lie at a multiple of 128.
+#[repr(align(128))]
+struct Aligned(Load<3>);
+
+#[test]
+fn captures_keep_their_alignment() {
+    for is_run in [false, true] {
+        let drops = Arc::new(AtomicUsize::new(0));
+        let aligned = Aligned(Load(Arc::clone(&drops), [7; 3]));
+        let (site, meta) = here();
+        let body = move || assert_eq!(std::ptr::from_ref(&aligned).addr() % 128, 0, "{:?}", aligned.0.1);
+        let task = Task::plain(body, site, meta);
+        if is_run {
+            assert!(matches!(task.run(), Verdict::Ran));
+        } else {
+            task.discard(Discard::Closed);
+        }
+        assert_eq!((drops.load(Ordering::Relaxed), Arc::strong_count(&drops)), (1, 1));
+    }
 }
 
 #[test]
@@ -106,6 +130,7 @@ impl Turn for NoTurn {
     fn is_over(&mut self) -> bool {
         true
     }
+    fn requeue(&mut self, _: Ticket, _: Priority) {}
 }
 
 #[test]
