@@ -36,6 +36,8 @@ mod queue;
 mod runner;
 mod sync;
 mod task;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod time;
 mod zoo;
 

@@ -3,9 +3,9 @@
 
 use std::task::{Context, Poll, Waker};
 
-use super::wait_for;
+use super::{Wait, wait_for};
+use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Limit, Mutex};
 
 /// Listeners are all woken by each ring, so none of them can use up another's wake-up.
 #[derive(Debug)]
@@ -45,23 +45,23 @@ impl Bell {
     }
 
     /// Waits until `look` has an answer. It is asked after the bell is listened to; it must order its look against the ringer's change.
-    pub(crate) fn wait_until<T>(&self, mut look: impl FnMut() -> Option<T>, limit: Limit) -> Option<T> {
+    pub(crate) fn wait_until<T>(&self, mut look: impl FnMut() -> Option<T>, wait: Wait) -> Option<T> {
         if let Some(answer) = look() {
             return Some(answer);
         }
-        Self::wait_for_either([self], look, limit)
+        Self::wait_for_either([self], look, wait)
     }
 
     /// As [`wait_until`](Self::wait_until), for a condition that several ringers can make true.
     pub(crate) fn wait_for_either<T, const N: usize>(
         bells: [&Self; N],
         mut look: impl FnMut() -> Option<T>,
-        limit: Limit,
+        wait: Wait,
     ) -> Option<T> {
         let poll = |context: &mut Context<'_>| {
             bells.iter().for_each(|bell| bell.listen(context));
             look().map_or(Poll::Pending, Poll::Ready)
         };
-        wait_for(poll, limit)
+        wait_for(poll, wait)
     }
 }

@@ -19,12 +19,14 @@
 #![forbid(unsafe_code)]
 
 mod bell;
+#[cfg(feature = "testing")]
+pub(crate) mod driver;
 #[cfg(test)]
 mod tests;
 mod wait;
 
 pub(crate) use bell::Bell;
-pub(crate) use wait::{Attention, attend, wait_for};
+pub(crate) use wait::{Attention, Wait, attend, park, pause, wait_for};
 
 use std::sync::Arc;
 use std::task::Wake;
@@ -65,6 +67,13 @@ impl Parker {
     pub(crate) fn try_park(&self) -> bool {
         // ORDER park.try: Acquire; what the notifier did before its permit becomes visible; pairs with park.permit.
         self.state.compare_exchange(NOTIFIED, EMPTY, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    /// True while there is a permit.
+    #[cfg(feature = "testing")]
+    pub(crate) fn has_permit(&self) -> bool {
+        // Relaxed: whoever acts on it consumes the permit first.
+        self.state.load(Ordering::Relaxed) == NOTIFIED
     }
 
     /// One wait of at most `limit`: may return early without a permit only when a limit was given.

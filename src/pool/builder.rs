@@ -8,7 +8,7 @@ use super::core::{Core, Settings};
 use super::observe::{Hooks, PanicReport, RejectionReport, STALL_THRESHOLD, StallReport};
 use super::{ThreadPool, global, staff};
 use crate::error::BuildError;
-use crate::time::SystemClock;
+use crate::time::{Clock, SystemClock};
 
 /// The environment variable that overrides the default number of workers.
 pub(crate) const WORKERS_VARIABLE: &str = "OVERSTRAND_WORKERS";
@@ -39,9 +39,17 @@ pub struct ThreadPoolBuilder {
     stack_size: Option<usize>,
     stall_threshold: Option<Duration>,
     hooks: Hooks,
+    clock: Option<Arc<dyn Clock>>,
 }
 
 impl ThreadPoolBuilder {
+    /// A clock other than the system's.
+    #[cfg(feature = "testing")]
+    pub(crate) fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
     /// The name of the pool; its threads are called `name-0`, `name-1`, …
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.name = Some(name.into());
@@ -115,9 +123,13 @@ impl ThreadPoolBuilder {
     ///
     /// [`BuildError`] names the first setting that is out of range, or `workers` if not one thread could be started.
     pub fn build(self) -> Result<ThreadPool, BuildError> {
-        let settings = self.settle()?;
+        let mut builder = self;
+        let clock = builder.clock.take().unwrap_or_else(|| Arc::new(SystemClock::new()));
+        let settings = builder.settle()?;
         let workers = settings.workers;
-        let core = Arc::new(Core::new(settings, Arc::new(SystemClock::new())));
+        let core = Arc::new(Core::new(settings, Arc::clone(&clock)));
+        let service = Arc::downgrade(&core.service);
+        clock.wakes(Box::new(move || service.upgrade().map(|service| service.unpark()).is_some()));
         if let Err(error) = staff::start(&core) {
             return Err(BuildError::new("workers", workers, "no thread could be started").caused_by(error));
         }
@@ -133,7 +145,7 @@ impl ThreadPoolBuilder {
         global::init(self)
     }
 
-    fn settle(self) -> Result<Settings, BuildError> {
+    pub(crate) fn settle(self) -> Result<Settings, BuildError> {
         let workers = match self.workers {
             Some(workers) => workers,
             None => default_workers(std::env::var(WORKERS_VARIABLE).ok())?,

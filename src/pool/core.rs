@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
+#[cfg(feature = "testing")]
+use super::driven::Observer;
 use super::idle::Idle;
 use super::ledger::{Count, Ledger};
 use super::observe::{self, Hooks};
@@ -58,7 +60,7 @@ pub(crate) struct Core {
     pub(crate) slots_used: AtomicUsize, // A
     best_effort_running: AtomicUsize,              // A
     pub(crate) timers: Timers,                     // L
-    pub(crate) service: Parker,                    // A
+    pub(crate) service: Arc<Parker>,               // A
     pub(crate) staff: Staff,                       // L
     pub(crate) watch: Watch,                       // L
     pub(crate) patrol: Patrol,                     // A
@@ -70,6 +72,8 @@ pub(crate) struct Core {
     pub(crate) watch_is_paused: AtomicBool, // A
     /// When the stall watcher looks next.
     pub(crate) next_watch: AtomicU64, // A
+    #[cfg(feature = "testing")]
+    observer: Option<Arc<dyn Observer>>, // I
 }
 
 /// What a worker thread knows of itself.
@@ -84,19 +88,14 @@ local! {
     static HERE: RefCell<Option<Rc<Here>>> = RefCell::new(None);
 }
 
-fn address(core: &Core) -> usize {
-    std::ptr::from_ref(core).addr()
+/// Makes this thread one of a pool's own, told by its address, or with 0 of none; gives back what it was before.
+pub(crate) fn set_own_pool(address: usize) -> usize {
+    OWN_POOL.with(|own| own.replace(address))
 }
 
-/// Makes this thread one of the pool's own.
-pub(crate) fn set_own_pool(core: Option<&Arc<Core>>) {
-    OWN_POOL.with(|own| own.set(core.map_or(0, |core| address(core))));
-}
-
-/// Makes this thread the worker, or with `None` no worker any more.
-pub(crate) fn set_here(here: Option<Rc<Here>>) {
-    let before = HERE.with(|slot| slot.replace(here));
-    drop(before);
+/// Makes this thread the worker, or with `None` no worker any more; gives back what it was before.
+pub(crate) fn set_here(here: Option<Rc<Here>>) -> Option<Rc<Here>> {
+    HERE.with(|slot| slot.replace(here))
 }
 
 /// The worker that this thread is.
@@ -109,7 +108,6 @@ impl Core {
         let threads_max = settings.threads_max;
         Self {
             timers: Timers::new(clock.now()),
-            clock,
             tracker: Tracker::default(),
             ledger: Ledger::new(threads_max),
             idle: Idle::new(threads_max),
@@ -117,15 +115,39 @@ impl Core {
             slots: (0..threads_max).map(|_| Slot::new()).collect(),
             slots_used: AtomicUsize::new(0),
             best_effort_running: AtomicUsize::new(0),
-            service: Parker::new(),
+            service: Arc::new(Parker::new()),
             staff: Staff::new(threads_max),
             watch: Watch::new(threads_max, settings.stall_threshold),
-            patrol: Patrol::default(),
+            patrol: Patrol::new(clock.goes_by_itself()),
             quiet: Bell::new(),
             ended: Bell::new(),
             watch_is_paused: AtomicBool::new(false),
             next_watch: AtomicU64::new(0),
+            #[cfg(feature = "testing")]
+            observer: None,
             settings,
+            clock,
+        }
+    }
+
+    /// The pool is driven by a test, which hears of what happens.
+    #[cfg(feature = "testing")]
+    pub(crate) fn observe(&mut self, observer: Arc<dyn Observer>) {
+        self.patrol = Patrol::new(false);
+        self.observer = Some(observer);
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn observer(&self) -> Option<&dyn Observer> {
+        self.observer.as_deref()
+    }
+
+    /// Something was posted by a thread that is no worker.
+    #[inline]
+    fn note_foreign(&self) {
+        #[cfg(feature = "testing")]
+        if let Some(observer) = &self.observer {
+            observer.posted();
         }
     }
 
@@ -153,7 +175,12 @@ impl Core {
 
     /// True on a thread of this pool.
     pub(crate) fn is_own_thread(&self) -> bool {
-        OWN_POOL.try_with(Cell::get).is_ok_and(|own| own == address(self))
+        OWN_POOL.try_with(Cell::get).is_ok_and(|own| own == self.address())
+    }
+
+    /// Tells pools apart.
+    pub(crate) fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     // ---- posting ----------------------------------------------------------------------------------------------------
@@ -240,6 +267,9 @@ impl Core {
         if zoo::has("Z2") {
             self.notify(here);
         }
+        if here.is_none() {
+            self.note_foreign();
+        }
         match here {
             Some(here) if class == Priority::UserVisible && self.may_keep() => {
                 if self.keep(here, ticket) {
@@ -300,6 +330,7 @@ impl Core {
         receiver: Arc<dyn Receiver>,
         accepted: impl FnOnce(),
     ) -> Result<Inserted, Task> {
+        self.note_foreign();
         let inserted = self.timers.insert(due, task, receiver, accepted)?;
         if inserted.is_earliest {
             self.wake_service();
@@ -368,6 +399,12 @@ impl Core {
             || self.is_waiting(Priority::UserVisible)
             || self.used_slots().iter().any(|slot| self.is_worth_stealing(slot))
             || (self.is_waiting(Priority::BestEffort) && self.may_enter_best_effort_racy())
+    }
+
+    /// True when a worker sleeps though there is something for it to do: never, unless a wake-up was lost or is on its way.
+    #[cfg(feature = "testing")]
+    pub(crate) fn has_lost_a_wake_up(&self) -> bool {
+        self.idle.sleeping_racy() > 0 && self.has_work()
     }
 
     /// True when something in the deque is not left to its own worker.

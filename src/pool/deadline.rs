@@ -37,6 +37,31 @@ impl Drop for Deadline {
     }
 }
 
+/// The same for the alarm of a test environment, which is its pool.
+#[cfg(feature = "testing")]
+struct DrivenDeadline {
+    core: std::sync::Weak<super::core::Core>,
+    key: TimerKey,
+}
+
+#[cfg(feature = "testing")]
+impl Drop for DrivenDeadline {
+    fn drop(&mut self) {
+        if let Some(core) = self.core.upgrade() {
+            drop(core.timers.remove(self.key));
+        }
+    }
+}
+
+/// Lets the environment of this thread, if there is one, tell when the time is over; else gives the task back.
+#[cfg(feature = "testing")]
+fn arm_driven(token: &CancelToken, limit: Duration, task: Task) -> Result<(), Task> {
+    let Some(core) = super::driven::core() else { return Err(task) };
+    let inserted = core.insert_timer(core.due_after(limit), task, Arc::new(RunsAtOnce), || ())?;
+    token.keep(Box::new(DrivenDeadline { core: Arc::downgrade(&core), key: inserted.key }));
+    Ok(())
+}
+
 /// What is ripe here is run at once, on the alarm's thread: it signals a token.
 struct RunsAtOnce;
 
@@ -68,6 +93,11 @@ impl Alarm {
         };
         let site = Site::intern(None, Location::caller());
         let task = Task::plain(expire, site, Meta::new(TaskTraits::default()));
+        #[cfg(feature = "testing")]
+        let task = match arm_driven(token, limit, task) {
+            Ok(()) => return,
+            Err(task) => task,
+        };
         let due = self.clock.now().saturating_add(limit);
         if let Ok(inserted) = self.timers.insert(due, task, Arc::new(RunsAtOnce), || ()) {
             token.keep(Box::new(Deadline { alarm: self, key: inserted.key }));

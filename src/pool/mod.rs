@@ -12,6 +12,8 @@ pub(crate) mod builder;
 pub(crate) mod core;
 mod deadline;
 pub(crate) mod delayed;
+#[cfg(feature = "testing")]
+pub(crate) mod driven;
 pub(crate) mod global;
 mod idle;
 pub(crate) mod ledger;
@@ -46,8 +48,10 @@ use self::idle::Idle;
 use self::ledger::Count;
 use self::task_builder::{Spec, Target};
 use crate::error::{Rejected, WaitError};
-use crate::park::Bell;
-use crate::sync::{Limit, Mutex};
+use crate::park::{Bell, Wait};
+use crate::sync::Mutex;
+#[cfg(feature = "testing")]
+use crate::sync::unmodelled::OnceCell;
 use crate::task::handle::{Packet, PacketBody, Pending, TaskHandle};
 use crate::task::raw::Task;
 use crate::task::traits::{Meta, TaskTraits};
@@ -94,6 +98,9 @@ struct Guard {
     core: Arc<Core>,
     /// The report of a finished shutdown: every caller gets the same.
     report: Mutex<Option<ShutdownReport>>,
+    /// This pool as the global one of a test environment.
+    #[cfg(feature = "testing")]
+    leaked: OnceCell<&'static ThreadPool>,
 }
 
 /// What a shutdown did.
@@ -127,7 +134,12 @@ impl ThreadPool {
     }
 
     pub(crate) fn own(core: Arc<Core>) -> Self {
-        Self(Arc::new(Guard { core, report: Mutex::new(None) }))
+        Self(Arc::new(Guard {
+            core,
+            report: Mutex::new(None),
+            #[cfg(feature = "testing")]
+            leaked: OnceCell::new(),
+        }))
     }
 
     pub(crate) fn core(&self) -> &Arc<Core> {
@@ -217,7 +229,7 @@ impl ThreadPool {
             Idle::order_looks();
             (core.ledger.is_quiet() || core.tracker.is_complete()).then_some(())
         };
-        Bell::wait_for_either([&core.quiet, &core.ended], look, Limit::NEVER);
+        Bell::wait_for_either([&core.quiet, &core.ended], look, Wait::on("a flush of the pool"));
         let lost_some = core.tracker.is_started() && core.ledger.dropped() != dropped_before;
         if lost_some { Err(WaitError::ShutDown) } else { Ok(()) }
     }
@@ -231,7 +243,7 @@ impl ThreadPool {
     ///
     /// [`WaitError::WouldDeadlock`] inside a task of this pool; nothing is started then.
     pub fn shutdown(&self) -> Result<ShutdownReport, WaitError> {
-        self.shutdown_until(Limit::NEVER)
+        self.shutdown_until(None)
     }
 
     /// As [`shutdown`](Self::shutdown), but returns after `limit` of monotonic time at the latest (SHUT-3). If the time is over first, the
@@ -242,10 +254,10 @@ impl ThreadPool {
     /// As [`shutdown`](Self::shutdown).
     pub fn shutdown_timeout(&self, limit: Duration) -> Result<ShutdownReport, WaitError> {
         self.core().note_running();
-        self.shutdown_until(Limit::after(limit))
+        self.shutdown_until(Some(limit))
     }
 
-    fn shutdown_until(&self, limit: Limit) -> Result<ShutdownReport, WaitError> {
+    fn shutdown_until(&self, limit: Option<Duration>) -> Result<ShutdownReport, WaitError> {
         if self.core().is_own_thread() {
             return Err(WaitError::WouldDeadlock);
         }
@@ -254,11 +266,12 @@ impl ThreadPool {
 }
 
 impl Guard {
-    fn shutdown(&self, limit: Limit) -> ShutdownReport {
+    fn shutdown(&self, limit: Option<Duration>) -> ShutdownReport {
         let core = &self.core;
         core.start_shutdown();
         core.note_running();
-        let has_ended = core.ended.wait_until(|| core.has_ended().then_some(()), limit).is_some();
+        let has_ended =
+            core.ended.wait_until(|| core.has_ended().then_some(()), Wait::on("a shutdown").at_most(limit)).is_some();
         if !has_ended {
             return core.report();
         }
@@ -276,7 +289,11 @@ impl Drop for Guard {
             // Somebody has to wait for nobody: the threads end by themselves.
             return self.core.start_shutdown();
         }
-        let report = self.shutdown(Limit::NEVER);
+        #[cfg(feature = "testing")]
+        if self.core.observer().is_some_and(|observer| observer.has_collapsed()) {
+            return self.core.start_shutdown();
+        }
+        let report = self.shutdown(None);
         for straggler in report.stragglers {
             tracing::warn!(name = straggler.name.as_deref(), location = %straggler.location, "outlives its pool");
         }
@@ -332,7 +349,7 @@ impl Target for ThreadPool {
     {
         let core = self.core();
         let meta = Meta::new(spec.traits);
-        let packet = Packet::new(f, 0);
+        let packet = Packet::new(f, 0, spec.location);
         match core.admit(meta) {
             Ok(()) => {
                 let body = PacketBody(Arc::clone(&packet));
@@ -353,7 +370,7 @@ impl Target for ThreadPool {
     {
         let core = self.core();
         let meta = Meta::new(spec.traits);
-        let packet = Packet::new(f, 0);
+        let packet = Packet::new(f, 0, spec.location);
         let body = PacketBody(Arc::clone(&packet));
         let task = Core::wrap_body(body, spec.location, meta, spec.name.clone());
         let refused = |task: Task| {

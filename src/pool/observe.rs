@@ -36,6 +36,18 @@ pub struct PanicReport {
     pub message: Option<String>,
 }
 
+impl PanicReport {
+    pub(crate) fn new(running: Running, message: Option<&str>) -> Self {
+        Self {
+            name: running.name,
+            location: running.site.location(),
+            chain: running.site.chain().collect(),
+            runner: running.runner,
+            message: message.map(Into::into),
+        }
+    }
+}
+
 impl fmt::Display for PanicReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let message = self.message.as_deref().unwrap_or("<non-string payload>");
@@ -153,13 +165,7 @@ pub(crate) struct Running {
 
 impl Hooks {
     pub(crate) fn tell_panic(&self, running: Running, message: Option<&str>) {
-        let report = PanicReport {
-            name: running.name,
-            location: running.site.location(),
-            chain: running.site.chain().collect(),
-            runner: running.runner,
-            message: message.map(Into::into),
-        };
+        let report = PanicReport::new(running, message);
         tracing::error!(name = report.name.as_deref(), location = %report.location, "{report}");
         call(&self.panic, &report);
     }

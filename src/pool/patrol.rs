@@ -29,12 +29,11 @@ use crate::time::Moment;
 /// The time between two rounds. A timed wake-up costs some microseconds of CPU, so this is less than a hundredth of a core while the pool works.
 pub(crate) const PERIOD: Duration = Duration::from_millis(1);
 
-/// Models have no time, so they have no patrol: every ticket is told about.
-const IS_POSSIBLE: bool = !cfg!(any(overstrand_loom, overstrand_shuttle));
-
 /// Whether the patrol is on, and what it saw.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Patrol {
+    /// False where time does not go by itself, in models and under tests that move it: every ticket is told about.
+    is_possible: bool,
     on: AtomicBool,
     rounds: Mutex<Rounds>,
 }
@@ -47,6 +46,11 @@ struct Rounds {
 }
 
 impl Patrol {
+    pub(crate) fn new(is_possible: bool) -> Self {
+        let is_possible = is_possible && !cfg!(any(overstrand_loom, overstrand_shuttle));
+        Self { is_possible, on: AtomicBool::new(false), rounds: Mutex::default() }
+    }
+
     #[inline]
     pub(crate) fn is_on(&self) -> bool {
         // Relaxed: ordered by the fences of a worker that wakes and of the service, see the page above.
@@ -57,10 +61,10 @@ impl Patrol {
     #[inline]
     pub(crate) fn looks_after(&self, is_alone: bool, wake_service: impl FnOnce()) -> bool {
         if is_alone || self.is_on() {
-            return IS_POSSIBLE;
+            return self.is_possible;
         }
         // Relaxed: the service reads it after its permit.
-        if IS_POSSIBLE && !self.on.swap(true, Ordering::Relaxed) {
+        if self.is_possible && !self.on.swap(true, Ordering::Relaxed) {
             wake_service();
         }
         false

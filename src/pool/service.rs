@@ -10,25 +10,23 @@ use std::sync::Arc;
 
 use super::core::{Core, set_own_pool};
 use super::idle::Idle;
+use crate::park::{Wait, park};
 use crate::sync::atomic::Ordering;
 use crate::time::Moment;
 
 /// The body of the service thread.
 pub(crate) fn main(core: &Arc<Core>) {
-    set_own_pool(Some(core));
+    set_own_pool(core.address());
     loop {
         let now = core.clock.now();
         let next = core.service_step(now);
         if core.tracker.is_complete() {
             break;
         }
-        if next == Moment::NEVER {
-            core.service.park();
-        } else {
-            core.service.park_timeout(now.until(next));
-        }
+        let limit = (next != Moment::NEVER && core.clock.goes_by_itself()).then(|| now.until(next));
+        park(&core.service, &Wait::on("timers").at_most(limit));
     }
-    set_own_pool(None);
+    set_own_pool(0);
     core.staff.exit_service();
     core.ended.ring();
 }

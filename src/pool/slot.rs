@@ -4,6 +4,8 @@
 //! any. Whoever reads them for a report may see the task before or after the one that it means.
 #![forbid(unsafe_code)]
 
+use std::sync::Arc;
+
 use super::observe::Running;
 use crate::park::Parker;
 use crate::queue::steal::{Owner, Thief, deque};
@@ -19,7 +21,7 @@ pub(crate) struct Slot {
     pub(crate) thief: Thief<Ticket>,
     /// The owner's end of the deque, while no thread has it.
     pub(crate) owner: Mutex<Option<Owner<Ticket>>>,
-    pub(crate) parker: Parker,
+    pub(crate) parker: Arc<Parker>,
     /// Site and traits of the running task, in one word; meaningful while the ledger says that one runs.
     published: AtomicU64,
     names: Mutex<Names>,
@@ -43,7 +45,7 @@ impl Slot {
         Self {
             thief,
             owner: Mutex::new(Some(owner)),
-            parker: Parker::new(),
+            parker: Arc::new(Parker::new()),
             published: AtomicU64::new(0),
             names: Mutex::new(Names::default()),
             is_called: AtomicBool::new(false),

@@ -29,13 +29,22 @@ struct State {
     live: usize,
     reserve: Vec<usize>,
     free: Vec<usize>,
-    handles: Vec<Option<JoinHandle<()>>>,
+    handles: Vec<Option<Thread>>,
     exited: Vec<usize>,
     service: Option<JoinHandle<()>>,
     service_lives: bool,
     cap_was_reported: bool,
     /// Waiting workers that nobody stands in for, so that the end of a wait makes nobody superfluous.
     debt: usize,
+}
+
+/// What a worker runs on.
+#[derive(Debug)]
+enum Thread {
+    Own(JoinHandle<()>),
+    /// Somebody else's: a test drives the worker.
+    #[cfg(feature = "testing")]
+    Driven,
 }
 
 /// The threads of one pool.
@@ -185,7 +194,7 @@ impl Staff {
                 let worker = exited.swap_remove(at);
                 (worker, handles[worker].take())
             };
-            if let Some(handle) = handle {
+            if let Some(Thread::Own(handle)) = handle {
                 // A thread that ended by a panic has been reported; here it is only gone.
                 drop(handle.join());
             }
@@ -223,8 +232,11 @@ fn start_service(core: &Arc<Core>) {
     let name = format!("{}-service", core.settings.name);
     let shared = Arc::clone(core);
     core.staff.state.lock().service_lives = true;
-    match spawn_named(name, None, move || service::main(&shared)) {
-        Ok(handle) => core.staff.state.lock().service = Some(handle),
+    match start_thread(None, name, None, move || service::main(&shared)) {
+        Ok(Thread::Own(handle)) => core.staff.state.lock().service = Some(handle),
+        // Who drives the workers drives the timers, too.
+        #[cfg(feature = "testing")]
+        Ok(Thread::Driven) => core.staff.state.lock().service_lives = false,
         Err(error) => {
             core.staff.state.lock().service_lives = false;
             // Relaxed: the workers that use it look again before each sleep.
@@ -235,13 +247,32 @@ fn start_service(core: &Arc<Core>) {
     }
 }
 
+/// Starts a worker or (`None`) the service: as a thread, or as whoever drives this thread sees fit, perhaps without one.
+fn start_thread(
+    worker: Option<usize>,
+    name: String,
+    stack_size: Option<usize>,
+    body: impl FnOnce() + Send + 'static,
+) -> io::Result<Thread> {
+    #[cfg(feature = "testing")]
+    if let Some(driver) = crate::park::driver::current() {
+        return Ok(driver.start(worker, name, Box::new(body))?.map_or(Thread::Driven, Thread::Own));
+    }
+    let _ = worker;
+    spawn_named(name, stack_size, body).map(Thread::Own)
+}
+
 fn spawn_worker(core: &Arc<Core>) -> io::Result<()> {
     let Some(slot) = core.staff.take_slot() else { return Err(io::Error::from(io::ErrorKind::OutOfMemory)) };
     // ORDER staff.slots: Release; the slot is set up; pairs with core.slots.
     core.slots_used.fetch_max(slot + 1, Ordering::Release);
     let name = format!("{}-{slot}", core.settings.name);
     let shared = Arc::clone(core);
-    match spawn_named(name.clone(), core.settings.stack_size, move || worker::main(shared, slot, &name)) {
+    let body = {
+        let name = name.clone();
+        move || worker::main(&shared, slot, &name)
+    };
+    match start_thread(Some(slot), name, core.settings.stack_size, body) {
         Ok(handle) => {
             core.staff.state.lock().handles[slot] = Some(handle);
             Ok(())

@@ -79,6 +79,12 @@ impl Timers {
         entry.map(|entry| entry.task)
     }
 
+    /// When the earliest timer is due.
+    #[cfg(feature = "testing")]
+    pub(crate) fn next_due(&self) -> Option<Moment> {
+        self.0.lock().wheel.next_deadline()
+    }
+
     /// Hands over what is ripe; says when to look next (`NEVER`: when woken).
     pub(crate) fn step(&self, now: Moment) -> Moment {
         let mut ripe = Vec::new();

@@ -1,10 +1,19 @@
 //! The worker: next → run → sleep. Where work comes from and in which order is `select`'s and `core`'s business.
 //!
-//! One [`Worker::step`] is one ticket: the loop in [`main`] is the only caller that sleeps.
+//! One [`Worker::step`] is one ticket, or one step on the way to sleep. A step never blocks: it says for what to wait, and whoever drives the worker, a
+//! thread's loop or a test in virtual time, waits and makes the next step.
+//!
+//! | mode | the next step | may lead to |
+//! |---|---|---|
+//! | *active* | runs a ticket, if there is one | *searching* |
+//! | *searching* | looks again, sets the sleeper's bit, looks once more | *active*, *asleep* |
+//! | *asleep* | clears the bit | *searching* |
+//! | *in reserve* | goes back if it was called, leaves if its time is over | *active*, the end |
 #![forbid(unsafe_code)]
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::core::{Core, Here, set_here, set_own_pool, until_settled};
 use super::idle::Idle;
@@ -13,7 +22,7 @@ use super::observe;
 use super::select::{self, Order};
 use super::slot::Slot;
 use super::staff::{RESERVE_TIME, WorkerWaits};
-use crate::park;
+use crate::park::{self, Attention, Wait};
 use crate::sync::atomic::Ordering;
 use crate::sync::spin_loop;
 use crate::task::current;
@@ -31,7 +40,7 @@ const TURN_TASKS_MAX: u32 = 64;
 const TASKS_PER_LOOK: u32 = 16;
 
 /// Time per turn, counted from the first look at the clock.
-const TURN_TIME_MAX: std::time::Duration = std::time::Duration::from_micros(500);
+const TURN_TIME_MAX: Duration = Duration::from_micros(500);
 
 /// Looks at the queues before a worker goes to sleep. More would cost CPU with every lone post; see `benches/README.md`.
 const SEARCH_ROUNDS: u32 = if cfg!(any(overstrand_loom, overstrand_shuttle, miri)) { 0 } else { 4 };
@@ -39,14 +48,26 @@ const SEARCH_ROUNDS: u32 = if cfg!(any(overstrand_loom, overstrand_shuttle, miri
 /// Pauses between two of them.
 const PAUSES_PER_ROUND: u32 = 15;
 
-/// What a step did.
+/// What a step did, or asks for before the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
+    /// It ran a ticket.
     Ran,
-    /// There is nothing to run.
-    Idle,
-    /// The pool has ended.
+    /// It did something else; there may be more to do.
+    Moved,
+    /// Nothing is left to do until there is a permit in the worker's parker, or so much time has passed.
+    Wait(Option<Duration>),
+    /// The worker leaves; there is no next step.
     Leave,
+}
+
+/// Where a worker is between two steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Active,
+    Searching,
+    Asleep,
+    InReserve,
 }
 
 /// One worker thread's own state.
@@ -54,7 +75,7 @@ pub(crate) struct Worker {
     here: Rc<Here>,
     picks: u32,
     random: u32,
-    is_searching: bool,
+    mode: Mode,
     turn: TurnState,
 }
 
@@ -62,65 +83,105 @@ pub(crate) struct Worker {
 struct TurnState {
     class: Priority,
     tasks: u32,
+    tasks_max: u32,
     since: Option<Moment>,
     runner: Runner,
 }
 
 /// The body of a worker thread.
-pub(crate) fn main(core: Arc<Core>, index: usize, name: &str) {
-    let owner = core.slots[index].owner.lock().take();
-    let Some(owner) = owner else { return core.staff.exit(index) };
-    set_own_pool(Some(&core));
-    let here = Rc::new(Here { core: Arc::clone(&core), index, owner });
-    set_here(Some(Rc::clone(&here)));
-    park::attend(Some(Rc::new(WorkerWaits(Arc::clone(&core)))));
+pub(crate) fn main(core: &Arc<Core>, index: usize, name: &str) {
+    let Some(mut worker) = Worker::enter(core, index) else { return core.staff.exit(index) };
+    let outside = worker.come();
     observe::call(&core.settings.hooks.thread_start, name);
-    Worker::new(Rc::clone(&here)).run();
+    worker.run();
     observe::call(&core.settings.hooks.thread_stop, name);
-    park::attend(None);
-    set_here(None);
-    if let Some(here) = Rc::into_inner(here) {
-        *core.slots[index].owner.lock() = Some(here.owner);
+    drop(outside);
+    worker.exit();
+}
+
+/// The thread is the worker until this is dropped; then it is again what it was before.
+pub(crate) struct Outside {
+    here: Option<Rc<Here>>,
+    own_pool: usize,
+    attention: Option<Rc<dyn Attention>>,
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        set_here(self.here.take());
+        set_own_pool(self.own_pool);
+        drop(park::attend(self.attention.take()));
     }
-    set_own_pool(None);
-    core.staff.exit(index);
-    core.quiet.ring();
-    core.ended.ring();
 }
 
 impl Worker {
-    pub(crate) fn new(here: Rc<Here>) -> Self {
-        let random = 0x9E37_79B9_u32.wrapping_mul(here.index as u32 + 1) | 1;
+    /// The worker with that number, if nobody else is.
+    pub(crate) fn enter(core: &Arc<Core>, index: usize) -> Option<Self> {
+        let owner = core.slots[index].owner.lock().take()?;
+        let here = Rc::new(Here { core: Arc::clone(core), index, owner });
+        let random = 0x9E37_79B9_u32.wrapping_mul(index as u32 + 1) | 1;
         let runner = Runner { id: 0, name: None };
-        let turn = TurnState { class: Priority::UserVisible, tasks: 0, since: None, runner };
-        Self { here, picks: 0, random, is_searching: false, turn }
+        let turn = TurnState { class: Priority::UserVisible, tasks: 0, tasks_max: TURN_TASKS_MAX, since: None, runner };
+        Some(Self { here, picks: 0, random, mode: Mode::Active, turn })
+    }
+
+    /// Makes this thread the worker.
+    pub(crate) fn come(&self) -> Outside {
+        let core = &self.here.core;
+        let attention = park::attend(Some(Rc::new(WorkerWaits(Arc::clone(core)))));
+        Outside { here: set_here(Some(Rc::clone(&self.here))), own_pool: set_own_pool(core.address()), attention }
+    }
+
+    /// The end of a worker that has left; no thread is it any more.
+    pub(crate) fn exit(self) {
+        let index = self.here.index;
+        let core = Arc::clone(&self.here.core);
+        if let Some(here) = Rc::into_inner(self.here) {
+            *core.slots[index].owner.lock() = Some(here.owner);
+        }
+        core.staff.exit(index);
+        core.quiet.ring();
+        core.ended.ring();
+    }
+
+    /// The choices of a schedule: where to steal first, and how many tasks a turn may have.
+    #[cfg(feature = "testing")]
+    pub(crate) fn vary(&mut self, random: u32, turn_tasks_max: u32) {
+        self.random = random | 1;
+        self.turn.tasks_max = turn_tasks_max.clamp(1, TURN_TASKS_MAX);
     }
 
     fn core(&self) -> &Core {
         &self.here.core
     }
 
-    fn slot(&self) -> &Slot {
+    pub(crate) fn slot(&self) -> &Slot {
         &self.here.core.slots[self.here.index]
     }
 
     fn run(&mut self) {
+        let here = Rc::clone(&self.here);
+        let parker = &here.core.slots[here.index].parker;
+        let mut has_permit = false;
         loop {
-            match self.step() {
-                Step::Ran => {}
-                Step::Idle => self.sleep(),
+            match self.step(std::mem::take(&mut has_permit)) {
+                Step::Ran => park::pause(),
+                Step::Moved => {}
+                Step::Wait(limit) => has_permit = park::park(parker, &Wait::on("work").at_most(limit)),
                 Step::Leave => break,
             }
         }
-        if self.is_searching {
-            self.core().idle.leave();
-        }
     }
 
-    /// Runs the best ticket that there is.
-    pub(crate) fn step(&mut self) -> Step {
-        if self.core().staff.has_surplus() && !self.keep_place() {
-            return Step::Leave;
+    /// Goes on for one step; `has_permit` tells whether the wait that the last step asked for ended with a permit.
+    pub(crate) fn step(&mut self, has_permit: bool) -> Step {
+        match self.mode {
+            Mode::InReserve => return self.wait_in_reserve(has_permit),
+            Mode::Asleep => self.wake_up(),
+            Mode::Active | Mode::Searching => {}
+        }
+        if self.core().staff.has_surplus() && self.enter_reserve() {
+            return self.wait_in_reserve(true);
         }
         if let Some((ticket, class)) = self.next() {
             self.stop_searching();
@@ -128,11 +189,18 @@ impl Worker {
             return Step::Ran;
         }
         if !self.core().tracker.is_complete() {
-            return Step::Idle;
+            return self.search_or_sleep();
         }
         // WHY: see the page of `shutdown`, steps (D, E, F).
         Idle::order_looks();
         self.core().sweep();
+        self.leave()
+    }
+
+    fn leave(&mut self) -> Step {
+        if self.mode == Mode::Searching {
+            self.core().idle.leave();
+        }
         Step::Leave
     }
 
@@ -231,7 +299,7 @@ impl Worker {
     // ---- sleeping ---------------------------------------------------------------------------------------------------
 
     fn stop_searching(&mut self) {
-        if std::mem::take(&mut self.is_searching) {
+        if std::mem::replace(&mut self.mode, Mode::Active) == Mode::Searching {
             let core = self.core();
             if core.idle.found() && core.has_work() {
                 core.notify(Some(&self.here));
@@ -239,48 +307,54 @@ impl Worker {
         }
     }
 
-    fn sleep(&mut self) {
+    /// Looks a few times more; then falls asleep, unless something has come meanwhile.
+    fn search_or_sleep(&mut self) -> Step {
         let here = Rc::clone(&self.here);
         let core = &*here.core;
-        if !std::mem::replace(&mut self.is_searching, true) {
+        if std::mem::replace(&mut self.mode, Mode::Searching) != Mode::Searching {
             core.idle.begin_search();
             if search_found(core) {
-                return;
+                return Step::Moved;
             }
         }
         core.idle.prepare_sleep(here.index);
+        self.mode = Mode::Asleep;
         let must_look = !zoo::has("Z3") && core.has_work();
-        if !must_look && !core.tracker.is_complete() && !core.staff.has_surplus() {
-            if core.quiet.is_listened_racy() {
-                core.quiet.ring();
-            }
-            self.park();
+        if must_look || core.tracker.is_complete() || core.staff.has_surplus() {
+            return Step::Moved;
         }
-        core.idle.wake_up(here.index);
-        core.resume_watch();
+        if core.quiet.is_listened_racy() {
+            core.quiet.ring();
+        }
+        Step::Wait(self.until_service())
     }
 
-    fn park(&self) {
+    /// How long a worker may sleep that drives the timers.
+    fn until_service(&self) -> Option<Duration> {
         let core = self.core();
-        if core.staff.is_without_service() {
-            let now = core.clock.now();
-            let next = core.service_step(now);
-            if next != Moment::NEVER {
-                self.slot().parker.park_timeout(now.until(next));
-                return;
-            }
+        if !core.staff.is_without_service() {
+            return None;
         }
-        self.slot().parker.park();
+        let now = core.clock.now();
+        let next = core.service_step(now);
+        (next != Moment::NEVER).then(|| now.until(next))
     }
 
-    /// There may be one worker too many; false when this one shall leave for good.
-    fn keep_place(&mut self) -> bool {
+    fn wake_up(&mut self) {
+        let core = self.core();
+        core.idle.wake_up(self.here.index);
+        core.resume_watch();
+        self.mode = Mode::Searching;
+    }
+
+    /// There may be one worker too many; true when this one goes into the reserve.
+    fn enter_reserve(&mut self) -> bool {
         let here = Rc::clone(&self.here);
         let core = &*here.core;
         if !core.staff.enter_reserve(here.index) {
-            return true;
+            return false;
         }
-        if std::mem::take(&mut self.is_searching) {
+        if std::mem::replace(&mut self.mode, Mode::InReserve) == Mode::Searching {
             core.idle.leave();
         }
         // WHY: what lies in the deque of a thread that does not run would wait for a thief.
@@ -288,20 +362,23 @@ impl Worker {
             core.submit_injected(ticket, Priority::UserVisible);
         }
         core.notify(Some(&here));
-        self.wait_in_reserve()
+        true
     }
 
-    fn wait_in_reserve(&self) -> bool {
-        let (core, slot) = (self.core(), self.slot());
+    /// One step in the reserve: back to work if somebody has called, out if this worker is superfluous, else on waiting.
+    fn wait_in_reserve(&mut self, has_permit: bool) -> Step {
+        let core = Arc::clone(&self.here.core);
         // ORDER worker.called: Acquire; pairs with core.call.
-        while !slot.is_called.swap(false, Ordering::Acquire) {
-            // WHY before the wait: the permit that completion left may have been used up on the way here.
-            let is_superfluous = core.tracker.is_complete() || !slot.parker.park_timeout(RESERVE_TIME);
-            if is_superfluous && core.staff.leave_reserve(self.here.index) {
-                return false;
-            }
+        if self.slot().is_called.swap(false, Ordering::Acquire) {
+            self.mode = Mode::Active;
+            return Step::Moved;
         }
-        true
+        // WHY completion before the wait: the permit that it left may have been used up on the way here.
+        let is_superfluous = core.tracker.is_complete() || !has_permit;
+        if is_superfluous && core.staff.leave_reserve(self.here.index) {
+            return Step::Leave;
+        }
+        Step::Wait(Some(RESERVE_TIME))
     }
 
     // ---- running ----------------------------------------------------------------------------------------------------
@@ -344,6 +421,8 @@ impl Worker {
             return core.discard_started(task, Discard::ShutDown, tally);
         }
         current::enter(site, meta);
+        #[cfg(feature = "testing")]
+        let _told = Told::begin(&self.here, site);
         if meta.is_extended() {
             return self.run_extended(task, tally);
         }
@@ -379,6 +458,8 @@ impl Worker {
             Verdict::Ran => self.count_ran(tally),
             Verdict::Void => self.count_void(tally),
             Verdict::Panicked(payload) => {
+                #[cfg(feature = "testing")]
+                self.tell_forgotten(site, &*payload);
                 self.count_panic(site, message_of(&*payload), tally);
                 drop_payload(payload);
                 self.count_ran(tally);
@@ -425,6 +506,40 @@ impl Worker {
     }
 }
 
+/// Tells the observer of a driven pool of the start and the end of a task.
+#[cfg(feature = "testing")]
+struct Told<'a>(&'a Here, &'static Site);
+
+#[cfg(feature = "testing")]
+impl<'a> Told<'a> {
+    fn begin(here: &'a Here, site: &'static Site) -> Option<Self> {
+        let observer = here.core.observer()?;
+        crate::task::fault::arm(observer.starts(here.index, site));
+        Some(Self(here, site))
+    }
+}
+
+#[cfg(feature = "testing")]
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        crate::task::fault::arm(None);
+        if let Some(observer) = self.0.core.observer() {
+            observer.ran(self.1);
+        }
+    }
+}
+
+#[cfg(feature = "testing")]
+impl Worker {
+    /// A task panicked that nobody waits for; the observer remembers it, unless it was asked for.
+    fn tell_forgotten(&self, site: &'static Site, payload: &(dyn std::any::Any + Send)) {
+        if let Some(observer) = self.core().observer().filter(|_| !payload.is::<crate::task::fault::Injected>()) {
+            let running = self.slot().running_at(site);
+            observer.panicked(&observe::PanicReport::new(running, message_of(payload)));
+        }
+    }
+}
+
 /// Looks a few times more before going to sleep.
 fn search_found(core: &Core) -> bool {
     (0..SEARCH_ROUNDS).any(|_| {
@@ -458,7 +573,7 @@ impl Turn for Worker {
     #[inline]
     fn is_over(&mut self) -> bool {
         self.turn.tasks += 1;
-        if self.turn.tasks >= TURN_TASKS_MAX || self.core().is_pressed(self.turn.class) {
+        if self.turn.tasks >= self.turn.tasks_max || self.core().is_pressed(self.turn.class) {
             return true;
         }
         if self.turn.tasks % TASKS_PER_LOOK != 0 {

@@ -1,9 +1,9 @@
 //! Bounded queues: how many tasks may wait, and what happens to the next one.
 #![forbid(unsafe_code)]
 
-use crate::park::Bell;
+use crate::park::{Bell, Wait};
+use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use crate::sync::{Limit, Mutex};
 
 /// What a full queue does with one more task (POST-9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,7 +75,7 @@ impl Bound {
                     let reserved = self.try_reserve();
                     (reserved || is_over()).then_some(reserved)
                 };
-                let reserved = self.room.wait_until(look, Limit::NEVER);
+                let reserved = self.room.wait_until(look, Wait::on("room in a bounded queue"));
                 if reserved == Some(true) { Room::Reserved } else { Room::Refused }
             }
             _ => Room::Refused,

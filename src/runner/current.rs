@@ -18,6 +18,25 @@ pub(crate) fn sequence() -> Option<Arc<Erased<Sequence>>> {
     SEQUENCE.try_with(|slot| slot.borrow().clone()).ok().flatten()
 }
 
+/// Takes the current sequence away until the answer is dropped: something else is to run on this thread in between.
+#[cfg(feature = "testing")]
+#[must_use = "the sequence comes back when this is dropped"]
+pub(crate) fn suspend() -> Suspended {
+    Suspended(SEQUENCE.try_with(|slot| slot.take()).ok().flatten())
+}
+
+/// A sequence that has been taken away.
+#[cfg(feature = "testing")]
+pub(crate) struct Suspended(Option<Arc<Erased<Sequence>>>);
+
+#[cfg(feature = "testing")]
+impl Drop for Suspended {
+    fn drop(&mut self) {
+        let mine = SEQUENCE.try_with(|slot| slot.replace(self.0.take())).ok().flatten();
+        drop(mine);
+    }
+}
+
 /// Makes the sequence current until dropped; turns may nest.
 pub(crate) struct Scope {
     before: Option<Arc<Erased<Sequence>>>,

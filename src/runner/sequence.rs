@@ -9,13 +9,13 @@ use super::bound::{Bound, Room};
 use super::current;
 use super::lane::Lane;
 use crate::error::{RejectReason, WaitError};
-use crate::park::Bell;
+use crate::park::{Bell, Wait};
 use crate::pool::core::{Core, drop_discarded};
 use crate::pool::ledger::Count;
 use crate::pool::timer::Receiver;
+use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::sync::thread::yield_now;
-use crate::sync::{Limit, Mutex};
 use crate::task::raw::{Discard, Erased, Runnable, Runner, Tally, Task, Ticket, Turn};
 use crate::task::traits::{Meta, Priority, TaskTraits};
 
@@ -297,7 +297,7 @@ impl Sequence {
     }
 
     /// Waits until everything that was pushed before has run (SEQ-9).
-    pub(crate) fn wait_idle(&self, limit: Limit) -> Result<(), WaitError> {
+    pub(crate) fn wait_idle(&self, wait: Wait) -> Result<(), WaitError> {
         if crate::task::current::sequence() == self.runner.id {
             return Err(WaitError::WouldDeadlock);
         }
@@ -307,7 +307,7 @@ impl Sequence {
             let is_done = self.over() >= target;
             (is_done || self.core.tracker.is_complete()).then_some(is_done)
         };
-        let is_done = Bell::wait_for_either([&self.turn_ended, &self.core.ended], look, limit);
+        let is_done = Bell::wait_for_either([&self.turn_ended, &self.core.ended], look, wait);
         let is_complete = !(1..=target).contains(&read(&self.shared.first_discarded));
         match is_done {
             None => Err(WaitError::TimedOut),

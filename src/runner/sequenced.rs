@@ -11,11 +11,11 @@ use super::bound::{Bound, Overflow};
 use super::current;
 use super::sequence::{RunnerStats, Sequence, SequenceReceiver};
 use crate::error::{BuildError, RejectReason, Rejected, WaitError};
+use crate::park::Wait;
 use crate::pool::core::Core;
 use crate::pool::task_builder::{Spec, Target};
 use crate::pool::timer::Receiver;
 use crate::pool::{DelayedTaskHandle, TaskBuilder, ThreadPool};
-use crate::sync::Limit;
 use crate::sync::unmodelled::{AtomicU64, Ordering};
 use crate::task::current::{Name, name_of};
 use crate::task::handle::{Packet, PacketBody, Pending, TaskHandle};
@@ -155,7 +155,7 @@ impl SequencedTaskRunner {
     /// [`WaitError::WouldDeadlock`] inside the sequence itself; [`WaitError::Closed`] or [`WaitError::ShutDown`] when some of it was
     /// dropped instead.
     pub fn flush(&self) -> Result<(), WaitError> {
-        self.sequence().wait_idle(Limit::NEVER)
+        self.sequence().wait_idle(Wait::on("a flush of a sequence"))
     }
 
     /// As [`flush`](Self::flush), for at most `limit` of monotonic time.
@@ -164,7 +164,7 @@ impl SequencedTaskRunner {
     ///
     /// As [`flush`](Self::flush); [`WaitError::TimedOut`] when the time is over first.
     pub fn wait_idle(&self, limit: Duration) -> Result<(), WaitError> {
-        self.sequence().wait_idle(Limit::after(limit))
+        self.sequence().wait_idle(Wait::on("an idle sequence").at_most(Some(limit)))
     }
 
     /// Refuses posts from now on (SEQ-10). Returns at once; [`wait_idle`](Self::wait_idle) waits for the rest.
@@ -208,7 +208,7 @@ impl Target for SequencedTaskRunner {
         T: Send + 'static,
     {
         let meta = self.sequence().meta(spec.traits);
-        let packet = Packet::new(f, self.sequence().runner.id);
+        let packet = Packet::new(f, self.sequence().runner.id, spec.location);
         match self.sequence().admit(meta) {
             Ok(()) => {
                 let body = PacketBody(Arc::clone(&packet));
@@ -228,7 +228,7 @@ impl Target for SequencedTaskRunner {
     {
         let sequence = self.sequence();
         let meta = sequence.meta(spec.traits);
-        let packet = Packet::new(f, sequence.runner.id);
+        let packet = Packet::new(f, sequence.runner.id, spec.location);
         let task = Core::wrap_body(PacketBody(Arc::clone(&packet)), spec.location, meta, spec.name.clone());
         let refused = |task, reason| {
             drop(task);

@@ -75,13 +75,11 @@ impl Condvar {
 
 /// The end of a wait: a model has no clock, so only zero ever ends.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limit(Option<Duration>);
+pub(crate) struct Deadline(Option<Duration>);
 
-impl Limit {
-    pub(crate) const NEVER: Self = Self(None);
-
-    pub(crate) fn after(duration: Duration) -> Self {
-        Self(Some(duration))
+impl Deadline {
+    pub(crate) fn after(limit: Option<Duration>) -> Self {
+        Self(limit)
     }
 
     pub(crate) fn remaining(self) -> Option<Duration> {

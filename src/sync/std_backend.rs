@@ -69,15 +69,13 @@ impl Condvar {
 
 /// The end of a wait.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limit(Option<std::time::Instant>);
+pub(crate) struct Deadline(Option<std::time::Instant>);
 
-impl Limit {
-    pub(crate) const NEVER: Self = Self(None);
-
-    /// The limit that ends `duration` from now; one beyond what the clock can tell never ends.
+impl Deadline {
+    /// What lies `limit` from now; beyond what the clock can tell, and without a limit, it never comes.
     #[expect(clippy::disallowed_methods, reason = "a wait measures its own length; the clock of timers is another")]
-    pub(crate) fn after(duration: Duration) -> Self {
-        Self(std::time::Instant::now().checked_add(duration))
+    pub(crate) fn after(limit: Option<Duration>) -> Self {
+        Self(limit.and_then(|limit| std::time::Instant::now().checked_add(limit)))
     }
 
     /// How much is left; `None` when there is no limit.

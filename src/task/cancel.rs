@@ -24,10 +24,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::panic::{catch, drop_payload};
-use crate::park;
+use crate::park::{self, Wait};
+use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU8, Ordering};
 use crate::sync::unmodelled::OnceCell;
-use crate::sync::{Limit, Mutex};
 
 /// Why a token is signalled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -159,7 +159,7 @@ impl CancelToken {
 
     /// Blocks until signalled. On a pool worker another thread takes its place meanwhile (HND-3).
     pub fn wait(&self) {
-        self.wait_at_most(Limit::NEVER);
+        self.wait_at_most(None);
     }
 
     /// Blocks until signalled, for at most `limit`; true when signalled.
@@ -170,12 +170,12 @@ impl CancelToken {
         if self.is_cancelled() || limit.is_zero() {
             return self.is_cancelled();
         }
-        self.wait_at_most(Limit::after(limit))
+        self.wait_at_most(Some(limit))
     }
 
-    fn wait_at_most(&self, limit: Limit) -> bool {
+    fn wait_at_most(&self, limit: Option<Duration>) -> bool {
         let mut signal = self.cancelled();
-        park::wait_for(|context| Pin::new(&mut signal).poll(context), limit);
+        park::wait_for(|context| Pin::new(&mut signal).poll(context), Wait::on("a token").at_most(limit));
         self.is_cancelled()
     }
 

@@ -67,6 +67,42 @@ pub(crate) fn leave() {
     });
 }
 
+/// Takes the whole context away until the answer is dropped: something else is to run on this thread in between.
+#[cfg(feature = "testing")]
+#[must_use = "the context comes back when this is dropped"]
+pub(crate) fn suspend() -> Suspended {
+    CONTEXT.with(|context| Suspended {
+        site: context.site.take(),
+        meta: context.meta.take(),
+        sequence: context.sequence.take(),
+        name: context.name.take(),
+        owner: context.owner.take(),
+    })
+}
+
+/// A context that has been taken away.
+#[cfg(feature = "testing")]
+pub(crate) struct Suspended {
+    site: Option<&'static Site>,
+    meta: Option<Meta>,
+    sequence: u64,
+    name: Option<Name>,
+    owner: Option<Arc<dyn Owner>>,
+}
+
+#[cfg(feature = "testing")]
+impl Drop for Suspended {
+    fn drop(&mut self) {
+        let _ = CONTEXT.try_with(|context| {
+            context.site.set(self.site.take());
+            context.meta.set(self.meta.take());
+            context.sequence.set(self.sequence);
+            drop(context.name.replace(self.name.take()));
+            drop(context.owner.replace(self.owner.take()));
+        });
+    }
+}
+
 /// Sets the name of the running task; gives back the one before.
 pub(crate) fn set_name(name: Option<Name>) -> Option<Name> {
     read(|context| context.name.replace(name)).flatten()

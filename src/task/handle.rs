@@ -20,6 +20,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -30,9 +31,9 @@ use super::current::{self, Owner};
 use super::panic::{Panicked, catch, drop_payload, drop_quietly};
 use super::raw::{Body, Deliver, Discard, Verdict};
 use crate::error::{JoinError, RejectReason, Rejected};
-use crate::park;
+use crate::park::{self, Wait};
+use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU8, Ordering};
-use crate::sync::{Limit, Mutex};
 use crate::zoo;
 
 const WAITING: u8 = 0;
@@ -46,6 +47,7 @@ pub(crate) struct Packet<F, T> {
     slot: Mutex<Slot<F, T>>,
     /// The sequence that the task runs on, 0 for none.
     sequence: u64,
+    location: &'static Location<'static>,
 }
 
 struct Slot<F, T> {
@@ -64,10 +66,10 @@ where
     T: Send + 'static,
 {
     /// A packet whose task has not started.
-    pub(crate) fn new(closure: F, sequence: u64) -> Arc<Self> {
+    pub(crate) fn new(closure: F, sequence: u64, location: &'static Location<'static>) -> Arc<Self> {
         let slot =
             Slot { phase: WAITING, closure: Some(closure), result: None, waker: None, token: None, detached: false };
-        Arc::new(Self { phase: AtomicU8::new(WAITING), slot: Mutex::new(slot), sequence })
+        Arc::new(Self { phase: AtomicU8::new(WAITING), slot: Mutex::new(slot), sequence, location })
     }
 
     /// Takes the closure out, if nobody has yet.
@@ -98,9 +100,19 @@ where
     }
 
     fn run(self: Arc<Self>) -> Verdict {
+        #[cfg(feature = "testing")]
+        if super::fault::is_cancelled() {
+            self.abandon(JoinError::Cancelled);
+            return Verdict::Void;
+        }
         let Some(closure) = self.claim(RUNNING) else { return Verdict::Void };
         let before = current::set_owner(Some(Arc::clone(&self) as Arc<dyn Owner>));
-        let result = catch(closure).map_err(|payload| JoinError::Panicked(Panicked::new(payload)));
+        let body = || {
+            #[cfg(feature = "testing")]
+            super::fault::trip();
+            closure()
+        };
+        let result = catch(body).map_err(|payload| JoinError::Panicked(Panicked::new(payload)));
         drop(current::set_owner(before));
         self.slot.lock().result = Some(result);
         Verdict::Deliver(self)
@@ -207,6 +219,8 @@ pub(crate) trait Pending<T>: Send + Sync {
     fn reject(&self, reason: RejectReason);
     fn detach(&self);
     fn sequence(&self) -> u64;
+    /// Where the task was posted.
+    fn location(&self) -> &'static Location<'static>;
 }
 
 impl<F, T> Pending<T> for Packet<F, T>
@@ -270,6 +284,10 @@ where
     fn sequence(&self) -> u64 {
         self.sequence
     }
+
+    fn location(&self) -> &'static Location<'static> {
+        self.location
+    }
 }
 
 /// The result of a task, now or later: block for it, poll it, await it (HND-1).
@@ -312,14 +330,14 @@ impl<T> TaskHandle<T> {
     ///
     /// See [`JoinError`].
     pub fn join(mut self) -> Result<T, JoinError> {
-        self.wait(Limit::NEVER).unwrap_or(Err(JoinError::Taken))
+        self.wait(None).unwrap_or(Err(JoinError::Taken))
     }
 
     /// Blocks for the result for at most `limit` of monotonic time. `None`: not yet. After `Some`, the next answer is
     /// `Some(Err(JoinError::Taken))`.
     pub fn join_timeout(&mut self, limit: Duration) -> Option<Result<T, JoinError>> {
         match self.try_join() {
-            None if !limit.is_zero() => self.wait(Limit::after(limit)),
+            None if !limit.is_zero() => self.wait(Some(limit)),
             answer => answer,
         }
     }
@@ -350,12 +368,13 @@ impl<T> TaskHandle<T> {
         self
     }
 
-    fn wait(&mut self, limit: Limit) -> Option<Result<T, JoinError>> {
+    fn wait(&mut self, limit: Option<Duration>) -> Option<Result<T, JoinError>> {
         let Some(packet) = self.packet.clone() else { return Some(Err(JoinError::Taken)) };
         if !packet.is_done() && packet.sequence() != 0 && packet.sequence() == current::sequence() {
             return Some(Err(JoinError::WouldDeadlock));
         }
-        let answer = park::wait_for(|context| packet.poll_result(Some(context.waker())), limit);
+        let wait = Wait::on("a task").posted_at(packet.location()).at_most(limit);
+        let answer = park::wait_for(|context| packet.poll_result(Some(context.waker())), wait);
         self.settle(answer.map_or(Poll::Pending, Poll::Ready))
     }
 

@@ -8,10 +8,13 @@
 //! | `panic` | the two panic boundaries |
 //! | `handle` | the result, and cancelling before the start |
 //! | `cancel` | asking running work to stop |
+//! | `fault` | faults that tests inject into bodies |
 //! | `current` | what running code can learn about its task |
 
 pub(crate) mod cancel;
 pub(crate) mod current;
+#[cfg(feature = "testing")]
+pub(crate) mod fault;
 pub(crate) mod handle;
 pub(crate) mod panic;
 pub(crate) mod raw;

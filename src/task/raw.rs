@@ -101,7 +101,12 @@ struct Plain<F>(F);
 impl<F: FnOnce() + Send + 'static> Body for Plain<F> {
     #[inline]
     fn run(self) -> Verdict {
-        match catch(self.0) {
+        let body = || {
+            #[cfg(feature = "testing")]
+            super::fault::trip();
+            (self.0)();
+        };
+        match catch(body) {
             Ok(()) => Verdict::Ran,
             Err(payload) => Verdict::Panicked(payload),
         }

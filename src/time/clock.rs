@@ -15,7 +15,7 @@
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// A point in time: nanoseconds since the origin of a clock.
@@ -57,10 +57,23 @@ fn whole_nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// Wakes who sleeps by a clock; false when nobody is left to wake.
+pub(crate) type Wake = Box<dyn Fn() -> bool + Send>;
+
 /// Tells the time, from any thread, never going back.
 pub(crate) trait Clock: Send + Sync + Debug {
     /// The present moment.
     fn now(&self) -> Moment;
+
+    /// False when somebody moves it, so that no wait in the system's time ends when it should.
+    fn goes_by_itself(&self) -> bool {
+        true
+    }
+
+    /// Who moves the clock calls this after, until it answers that it is not wanted any more.
+    fn wakes(&self, wake: Wake) {
+        drop(wake);
+    }
 }
 
 /// The monotonic clock of the system; its origin is its construction.
@@ -88,14 +101,14 @@ fn instant() -> Instant {
 }
 
 /// A clock that stands still until somebody moves it; it can only be moved forward.
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 #[derive(Debug)]
 pub(crate) struct ManualClock {
     // Relaxed throughout: the clock publishes nothing but itself; who moves it wakes those who wait, and that wake-up orders the two.
     nanos: AtomicU64,
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 impl ManualClock {
     pub(crate) fn new(now: Moment) -> Self {
         Self { nanos: AtomicU64::new(now.0) }
@@ -113,7 +126,7 @@ impl ManualClock {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 impl Clock for ManualClock {
     fn now(&self) -> Moment {
         // Relaxed: see `nanos`.

@@ -22,7 +22,9 @@ pub(crate) mod wheel;
 #[cfg(all(test, not(any(overstrand_loom, overstrand_shuttle))))]
 mod tests;
 
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 pub(crate) use clock::ManualClock;
+#[cfg(feature = "testing")]
+pub(crate) use clock::Wake;
 pub(crate) use clock::{Clock, Moment, SystemClock};
 pub(crate) use wheel::{TimerKey, Wheel};

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::{Parker, wait_for};
-use crate::sync::Limit;
+use super::{Parker, Wait, wait_for};
 
 #[cfg(not(any(overstrand_loom, overstrand_shuttle)))]
 mod unit {
@@ -22,7 +21,7 @@ mod unit {
 
     #[test]
     fn wait_without_a_permit_ends_with_its_time() {
-        assert_eq!(wait_for(|_| Poll::<()>::Pending, Limit::after(Duration::ZERO)), None);
+        assert_eq!(wait_for(|_| Poll::<()>::Pending, Wait::on("nothing").at_most(Some(Duration::ZERO))), None);
     }
 
     #[test]
@@ -98,7 +97,7 @@ fn loom_waiter_sees_what_came_before_the_wake() {
                     }
                 }
             },
-            Limit::NEVER,
+            Wait::on("a value"),
         );
         assert_eq!(seen, Some(7));
         other.join().expect("no panic");

@@ -279,7 +279,7 @@ fn shuttle_accepted_tasks_have_one_end() {
         pool.shutdown().expect("outside");
         // Nobody waits for a running `ContinueOnShutdown` task, but here.
         let core = pool.core();
-        core.ended.wait_until(|| (core.staff.live() == 0).then_some(()), crate::sync::Limit::NEVER);
+        core.ended.wait_until(|| (core.staff.live() == 0).then_some(()), crate::park::Wait::on("the threads"));
         assert_eq!(ends.load(Ordering::SeqCst), accepted, "{report:?}");
         assert_eq!(must_run.load(Ordering::SeqCst), blocking);
         assert_adds_up(&pool);
@@ -316,7 +316,7 @@ fn shuttle_last_handle_dropped_in_a_task() {
         let inner = pool.clone();
         pool.post_task(move || drop(inner)).expect("open");
         drop(pool);
-        core.ended.wait_until(|| (core.staff.live() == 0).then_some(()), crate::sync::Limit::NEVER);
+        core.ended.wait_until(|| (core.staff.live() == 0).then_some(()), crate::park::Wait::on("the threads"));
     });
 }
 

@@ -27,7 +27,7 @@ fn model(f: impl Fn() + Send + Sync + 'static) {
 fn scene() -> (Task, TaskHandle<usize>, Arc<AtomicUsize>) {
     let runs = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&runs);
-    let packet = Packet::new(move || counted.fetch_add(1, Ordering::Relaxed) + 7, 0);
+    let packet = Packet::new(move || counted.fetch_add(1, Ordering::Relaxed) + 7, 0, std::panic::Location::caller());
     let site = Site::intern(None, Location::caller());
     let task = Task::new(PacketBody(Arc::clone(&packet)), site, Meta::new(TaskTraits::default()));
     (task, TaskHandle::new(packet), runs)

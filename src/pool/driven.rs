@@ -1,0 +1,111 @@
+//! What a pool tells a test environment that drives it, and how code finds the environment that it runs in.
+#![forbid(unsafe_code)]
+
+use std::cell::{Cell, RefCell};
+use std::fmt::Debug;
+use std::rc::Rc;
+use std::sync::{Arc, Weak};
+
+use super::core::{Core, Settings};
+use super::observe::PanicReport;
+use super::{Guard, ThreadPool, staff};
+use crate::error::BuildError;
+use crate::sync::local;
+use crate::task::fault::Fault;
+use crate::task::site::Site;
+use crate::time::Clock;
+
+/// Hears what happens in a driven pool.
+pub(crate) trait Observer: Send + Sync + Debug {
+    /// A worker is about to run a task; the fault that it shall have.
+    fn starts(&self, worker: usize, site: &'static Site) -> Option<Fault>;
+    /// A task has ended, but its worker has not gone on.
+    fn ran(&self, site: &'static Site);
+    /// A task that nobody waits for panicked.
+    fn panicked(&self, report: &PanicReport);
+    /// Something was posted by a thread that is no worker.
+    fn posted(&self);
+    /// The environment is given up: nobody waits for its threads.
+    fn has_collapsed(&self) -> bool;
+}
+
+/// The environment of a thread.
+struct Environment {
+    pool: Weak<Guard>,
+    is_global: Cell<bool>,
+}
+
+local! {
+    static ENVIRONMENT: RefCell<Option<Rc<Environment>>> = RefCell::new(None);
+}
+
+fn environment() -> Option<Rc<Environment>> {
+    ENVIRONMENT.try_with(|slot| slot.borrow().clone()).ok().flatten()
+}
+
+/// Makes the pool the one of this thread's environment, or removes it.
+pub(crate) fn enter_environment(pool: Option<&ThreadPool>) {
+    let environment =
+        pool.map(|pool| Rc::new(Environment { pool: Arc::downgrade(&pool.0), is_global: Cell::new(false) }));
+    let before = ENVIRONMENT.with(|slot| slot.replace(environment));
+    drop(before);
+}
+
+/// Makes the environment's pool the global one of this thread while it lives.
+#[must_use = "the global pool is the usual one again when this is dropped"]
+pub(crate) struct AsGlobal(bool);
+
+impl AsGlobal {
+    pub(crate) fn begin() -> Self {
+        Self(environment().is_some_and(|environment| environment.is_global.replace(true)))
+    }
+}
+
+impl Drop for AsGlobal {
+    fn drop(&mut self) {
+        if let Some(environment) = environment() {
+            environment.is_global.set(self.0);
+        }
+    }
+}
+
+/// The pool that `global` gives on this thread instead of the usual one.
+pub(crate) fn global() -> Option<&'static ThreadPool> {
+    let environment = environment().filter(|environment| environment.is_global.get())?;
+    let guard = environment.pool.upgrade()?;
+    // WHY leaked: a reference for ever is what `global` promises. An environment whose code asks for it leaves its ended pool behind.
+    Some(*guard.leaked.get_or_init(|| Box::leak(Box::new(ThreadPool(Arc::clone(&guard))))))
+}
+
+/// The pool of this thread's environment, for what has no pool of its own.
+pub(crate) fn core() -> Option<Arc<Core>> {
+    environment()?.pool.upgrade().map(|guard| Arc::clone(&guard.core))
+}
+
+impl ThreadPool {
+    /// A pool that whoever drives this thread drives.
+    pub(crate) fn driven(
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Self, BuildError> {
+        let workers = settings.workers;
+        let mut core = Core::new(settings, clock);
+        core.observe(observer);
+        let core = Arc::new(core);
+        match staff::start(&core) {
+            Ok(()) => Ok(Self::own(core)),
+            Err(error) => Err(BuildError::new("workers", workers, "no thread could be started").caused_by(error)),
+        }
+    }
+
+    /// True when `global` has given this pool, so that one handle lives for ever.
+    pub(crate) fn is_leaked_as_global(&self) -> bool {
+        self.0.leaked.get().is_some()
+    }
+
+    /// How many handles of the pool there are.
+    pub(crate) fn handles(&self) -> usize {
+        Arc::strong_count(&self.0)
+    }
+}

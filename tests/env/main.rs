@@ -1,0 +1,31 @@
+//! The test environment, and the pool's promises in it, explored over seeds.
+//!
+//! | file | what it pins |
+//! |---|---|
+//! | `basics` | time, waits, the global pool, what is left (ENV-1, ENV-2, ENV-4) |
+//! | `seeds` | same seed, same order; failures are found, shortened, replayed (ENV-3) |
+//! | `blocking` | baton mode |
+//! | `forgotten` | what a dropped environment fails the test for |
+//! | `faults` | injected faults, coverage, convergence |
+//! | `mixed` | the big scenario, and the core's promises over seeds |
+
+mod basics;
+mod blocking;
+mod faults;
+mod forgotten;
+mod mixed;
+mod seeds;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+type AnyResult<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// The text of the panic that `f` ends with.
+#[track_caller]
+fn panic_text(f: impl FnOnce()) -> String {
+    let payload = catch_unwind(AssertUnwindSafe(f)).expect_err("it panics");
+    match payload.downcast::<String>() {
+        Ok(text) => *text,
+        Err(payload) => payload.downcast_ref::<&str>().map_or_else(String::new, |text| (*text).to_owned()),
+    }
+}
