@@ -24,6 +24,8 @@ pub(crate) trait Driver {
     fn park(&self, parker: &Arc<Parker>, until: Option<Duration>, wait: &Wait) -> bool;
     /// Looks again and again until there is an answer, or the time comes.
     fn poll(&self, look: &mut dyn FnMut() -> bool, until: Option<Duration>, wait: &Wait) -> bool;
+    /// Random numbers for what a worker may do in more ways than one: where to steal first, and how long its turn is.
+    fn lots(&self) -> (u32, u32);
     /// A point at which something else may go on first.
     fn pause(&self);
     /// A point of user code at which something else may go on first, if the seed says so.

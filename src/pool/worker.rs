@@ -164,6 +164,11 @@ impl Worker {
         let parker = &here.core.slots[here.index].parker;
         let mut has_permit = false;
         loop {
+            #[cfg(feature = "testing")]
+            if let Some(driver) = park::driver::current() {
+                let (random, turn_tasks_max) = driver.lots();
+                self.vary(random, turn_tasks_max);
+            }
             match self.step(std::mem::take(&mut has_permit)) {
                 Step::Ran => park::pause(),
                 Step::Moved => {}

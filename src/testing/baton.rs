@@ -347,6 +347,10 @@ impl Driver for Baton {
         }
     }
 
+    fn lots(&self) -> (u32, u32) {
+        self.hub.shared.lots()
+    }
+
     fn pause(&self) {
         self.wait(State::Ready, None);
     }

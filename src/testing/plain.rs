@@ -24,9 +24,6 @@ use crate::sync::thread::JoinHandle;
 use crate::task::current;
 use crate::time::Moment;
 
-/// Turns are cut to this many tasks, by lot.
-const TURNS: [u32; 4] = [1, 2, 8, 64];
-
 /// A worker, and what its last step asked for.
 struct Cast {
     /// Away while it makes a step.
@@ -199,10 +196,7 @@ impl Plain {
         };
         let Some((mut worker, new_name, wait)) = taken else { return };
         let hooks = self.core().settings.hooks.clone();
-        let (random, turn) = {
-            let mut schedule = self.shared.schedule.lock();
-            (schedule.draw(), TURNS[schedule.draw() as usize % TURNS.len()])
-        };
+        let (random, turn) = self.shared.lots();
         let step = {
             let _context = current::suspend();
             let _runner = current_runner::suspend();
@@ -359,6 +353,10 @@ impl Driver for Plain {
     fn poll(&self, look: &mut dyn FnMut() -> bool, until: Option<Duration>, wait: &Wait) -> bool {
         let waiter = Waiter::here(self.who(), wait, until);
         self.drive(None, look, waiter)
+    }
+
+    fn lots(&self) -> (u32, u32) {
+        self.shared.lots()
     }
 
     fn pause(&self) {}

@@ -23,6 +23,9 @@ static IDS: AtomicU64 = AtomicU64::new(1);
 /// Steps without a task after which a run is taken for endless.
 const STEPS_MAX: u64 = 1_000_000;
 
+/// Turns are cut to this many tasks, by lot.
+const TURNS: [u32; 4] = [1, 2, 8, 64];
+
 /// Decisions that a report shows.
 const SHOWN: usize = 40;
 
@@ -101,6 +104,12 @@ impl Shared {
             self.fail(format!("{STEPS_MAX} steps, and no task has run: something waits for ever"));
         }
         chosen
+    }
+
+    /// Random numbers for a step of a worker: where to steal first, and how many tasks its turn may have.
+    pub(super) fn lots(&self) -> (u32, u32) {
+        let mut schedule = self.schedule.lock();
+        (schedule.draw(), TURNS[schedule.draw() as usize % TURNS.len()])
     }
 
     fn clock_nanos(&self) -> u64 {
