@@ -1,10 +1,10 @@
-//! Calls the functions of `tests/surface/1_core.rs`, which is a program against the surface and is not to be changed: its text, with a `main` that
-//! calls what ends by itself, is compiled against the library that this test was built with, and run.
+//! Calls the functions of the programs in `tests/surface`, which are written against the surface and not to be changed: the text of each, with a `main`
+//! that calls what ends by itself, is compiled against the library that this test was built with, and run.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
-const CALLS: &str = r#"
+const CORE_CALLS: &str = r#"
 fn main() -> AnyResult {
     let tuned = tuned_pool()?;
     let pool = own_pool(2)?;
@@ -44,39 +44,90 @@ fn main() -> AnyResult {
 }
 "#;
 
-/// The newest build of the library beside this test.
-fn library(deps: &Path) -> PathBuf {
+#[cfg(feature = "testing")]
+const TESTING_CALLS: &str = r#"
+fn main() -> AnyResult {
+    session_ends_after_a_minute()?;
+    what_is_left()?;
+    assert!(std::panic::catch_unwind(some_order_loses_a_count).is_err(), "the lossy counter loses");
+    same_seed_same_order()?;
+    blocking_code()?;
+    code_with_the_global_pool()?;
+    shutdown_in_virtual_time()?;
+    println!("all kept");
+    Ok(())
+}
+"#;
+
+/// The builds of the library beside this test, newest first.
+fn libraries(deps: &Path) -> Vec<PathBuf> {
     let entries = deps.read_dir().expect("the test runs from there").filter_map(Result::ok);
     let builds = entries.map(|entry| entry.path()).filter(|path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         name.starts_with("liboverstrand-") && name.ends_with(".rlib")
     });
-    builds.max_by_key(|path| path.metadata().and_then(|meta| meta.modified()).ok()).expect("the library was built")
+    let mut builds: Vec<_> = builds.collect();
+    builds.sort_by_key(|path| path.metadata().and_then(|meta| meta.modified()).ok());
+    builds.reverse();
+    assert!(!builds.is_empty(), "the library was built");
+    builds
+}
+
+/// Compiles a program against one of the builds that has what it needs, and runs it.
+fn run(name: &str, text: &str) -> Output {
+    let deps = std::env::current_exe().expect("a test has a path");
+    let deps = deps.parent().expect("a test lies in a folder");
+    let (out, source) = (deps.join(name), deps.join(format!("{name}.rs")));
+    std::fs::write(&source, text).expect("the folder of builds is writable");
+    let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
+    let mut complaint = String::new();
+    for library in libraries(deps) {
+        let built = Command::new(&rustc)
+            .args(["--edition", "2024", "--crate-name", name])
+            .arg("--extern")
+            .arg(format!("overstrand={}", library.display()))
+            .arg("-L")
+            .arg(format!("dependency={}", deps.display()))
+            .arg("-o")
+            .arg(&out)
+            .arg(&source)
+            .output()
+            .expect("the compiler runs");
+        if built.status.success() {
+            return Command::new(&out).output().expect("it runs");
+        }
+        complaint = String::from_utf8_lossy(&built.stderr).into_owned();
+    }
+    panic!("{complaint}");
 }
 
 #[test]
 fn functions_of_the_core_surface_do_what_they_say() {
-    let deps = std::env::current_exe().expect("a test has a path");
-    let deps = deps.parent().expect("a test lies in a folder");
-    let out = deps.join("surface_1_core_calls");
-    let text = format!("{}\n{CALLS}", include_str!("surface/1_core.rs"));
-    let source = deps.join("surface_1_core_calls.rs");
-    std::fs::write(&source, text).expect("the folder of builds is writable");
-    let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
-    let built = Command::new(rustc)
-        .args(["--edition", "2024", "--crate-name", "surface_calls"])
-        .arg("--extern")
-        .arg(format!("overstrand={}", library(deps).display()))
-        .arg("-L")
-        .arg(format!("dependency={}", deps.display()))
-        .arg("-o")
-        .arg(&out)
-        .arg(&source)
-        .output()
-        .expect("the compiler runs");
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    let ran = Command::new(&out).output().expect("it runs");
+    let ran = run("surface_1_core_calls", &format!("{}\n{CORE_CALLS}", include_str!("surface/1_core.rs")));
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     let printed = String::from_utf8_lossy(&ran.stdout);
     assert!(printed.contains("here instead") && printed.contains("one\ntwo\nthree\n"), "{printed}");
+}
+
+/// A program without one of its functions.
+#[cfg(feature = "testing")]
+fn without(text: &str, function: &str) -> String {
+    let begin = text.find(&format!("fn {function}(")).expect("the function is there");
+    let end = begin + text[begin..].find("\n}\n").expect("it ends") + 3;
+    format!("{}fn {function}() {{}}{}", &text[..begin], &text[end..])
+}
+
+#[cfg(feature = "testing")]
+#[test]
+fn functions_of_the_testing_surface_do_what_they_say() {
+    // What needs owned state and repeating tasks waits until there are some.
+    let text = include_str!("surface/3_testing.rs").replace("SequenceBound, ", "");
+    let text = without(&without(&text, "results_arrive"), "a_day_of_heartbeats");
+    let ran = run("surface_3_testing_calls", &format!("{text}\n{TESTING_CALLS}"));
+    let told = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "{told}");
+    assert!(told.contains("failed: seed ") && told.contains("replay: OVERSTRAND_REPLAY="), "{told}");
+    let printed = String::from_utf8_lossy(&ran.stdout);
+    assert!(printed.starts_with("now\n0 queued, 1 delayed, next in Some(5s)\nlater\n"), "{printed}");
+    assert!(printed.ends_with("in the environment\nsaved\nall kept\n"), "{printed}");
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Parker, Wait};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::local;
 use crate::sync::thread::JoinHandle;
 
@@ -39,6 +40,37 @@ pub(crate) trait Driver {
         name: String,
         body: Box<dyn FnOnce() + Send>,
     ) -> io::Result<Option<JoinHandle<()>>>;
+}
+
+/// Of a parker: which driver waits by it, and whether a stranger has woken it.
+#[derive(Debug, Default)]
+pub(crate) struct Driven {
+    // Relaxed throughout: read by the thread that waits, after the permit.
+    by: AtomicU64,
+    woken_by_stranger: AtomicBool,
+}
+
+impl Driven {
+    /// The driver waits by this parker now.
+    pub(crate) fn begin(&self, id: u64) {
+        // Relaxed: see `by`.
+        self.by.store(id, Ordering::Relaxed);
+    }
+
+    /// True when a thread without that driver has left a permit since the last call.
+    pub(crate) fn was_woken_by_stranger(&self) -> bool {
+        // Relaxed: see `by`.
+        self.woken_by_stranger.swap(false, Ordering::Relaxed)
+    }
+
+    pub(super) fn note_wake(&self) {
+        // Relaxed: see `by`.
+        let by = self.by.load(Ordering::Relaxed);
+        if by != 0 && current().is_none_or(|driver| driver.id() != by) {
+            // Relaxed: see `by`.
+            self.woken_by_stranger.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 local! {

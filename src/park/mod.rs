@@ -43,6 +43,8 @@ const NOTIFIED: u32 = 2;
 /// Blocks its owner until somebody leaves a permit.
 #[derive(Debug)]
 pub(crate) struct Parker {
+    #[cfg(feature = "testing")]
+    pub(crate) driven: driver::Driven,
     state: AtomicU32,
     lock: Mutex<()>,
     signal: Condvar,
@@ -50,7 +52,13 @@ pub(crate) struct Parker {
 
 impl Parker {
     pub(crate) fn new() -> Self {
-        Self { state: AtomicU32::new(EMPTY), lock: Mutex::new(()), signal: Condvar::new() }
+        Self {
+            #[cfg(feature = "testing")]
+            driven: driver::Driven::default(),
+            state: AtomicU32::new(EMPTY),
+            lock: Mutex::new(()),
+            signal: Condvar::new(),
+        }
     }
 
     /// Waits for a permit and consumes it.
@@ -109,6 +117,8 @@ impl Parker {
 
     /// Leaves a permit and wakes the owner if it waits.
     pub(crate) fn unpark(&self) {
+        #[cfg(feature = "testing")]
+        self.driven.note_wake();
         // ORDER park.permit: Release; publishes what the notifier did to the owner; pairs with park.try, park.parked, park.late, park.over.
         if self.state.swap(NOTIFIED, Ordering::Release) != PARKED {
             return;

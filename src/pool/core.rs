@@ -29,7 +29,7 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::local;
 use crate::task::current::{self, Name};
 use crate::task::panic::drop_quietly;
-use crate::task::raw::{Body, Discard, Extension, Opened, Runner, Tally, Task, Ticket, Turn};
+use crate::task::raw::{Body, Discard, Extension, Tally, Task, Ticket};
 use crate::task::site::Site;
 use crate::task::traits::{Meta, Priority};
 use crate::time::{Clock, Moment};
@@ -479,26 +479,6 @@ impl Core {
         }
     }
 
-    /// Drops everything that is queued, after completion, when perhaps no worker is left to do it.
-    #[cold]
-    pub(crate) fn sweep(&self) {
-        while let Some((ticket, class)) = self.take_anything() {
-            match ticket.open() {
-                Opened::Task(task) => self.discard(task, Discard::ShutDown, None),
-                Opened::Object(object) => object.run(&mut Sweeper { core: self, class }),
-            }
-        }
-        self.quiet.ring();
-    }
-
-    fn take_anything(&self) -> Option<(Ticket, Priority)> {
-        let injected = |class| self.take_injected(class, None).map(|ticket| (ticket, class));
-        Priority::DESCENDING.into_iter().find_map(injected).or_else(|| {
-            let stolen = self.used_slots().iter().find_map(|slot| until_settled(|| slot.thief.steal()));
-            stolen.map(|ticket| (ticket, Priority::UserVisible))
-        })
-    }
-
     /// Drops a task unrun, outside of every lock (POST-5), and counts it.
     pub(crate) fn discard(&self, task: Task, why: Discard, tally: Option<&Tally>) {
         self.ledger.count(self.worker_index(), Count::Started);
@@ -548,37 +528,6 @@ pub(crate) fn until_settled(mut steal: impl FnMut() -> Steal<Ticket>) -> Option<
             Steal::Empty => return None,
             Steal::Retry => crate::sync::spin_loop(),
         }
-    }
-}
-
-/// The turn in which nothing runs any more.
-struct Sweeper<'a> {
-    core: &'a Core,
-    class: Priority,
-}
-
-impl Turn for Sweeper<'_> {
-    fn class(&self) -> Priority {
-        self.class
-    }
-
-    fn enter(&mut self, _runner: &Runner) {}
-
-    fn run(&mut self, task: Task, tally: &Tally) {
-        self.discard(task, Discard::ShutDown, tally);
-    }
-
-    fn discard(&mut self, task: Task, why: Discard, tally: &Tally) {
-        self.core.discard(task, why, Some(tally));
-    }
-
-    fn is_over(&mut self) -> bool {
-        false
-    }
-
-    fn requeue(&mut self, ticket: Ticket, class: Priority) {
-        // WHY not `submit`: it sweeps, and a poster that has stopped in the middle of its push would make that recursive.
-        self.core.submit_injected(ticket, class);
     }
 }
 

@@ -1,17 +1,20 @@
 //! What a pool tells a test environment that drives it, and how code finds the environment that it runs in.
 #![forbid(unsafe_code)]
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt::Debug;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 
-use super::core::{Core, Settings};
+use super::core::{Core, Here, Settings};
 use super::observe::PanicReport;
+use super::slot::Slot;
 use super::{Guard, ThreadPool, staff};
 use crate::error::BuildError;
 use crate::sync::local;
-use crate::task::fault::Fault;
+use crate::task::fault::{self, Fault};
+use crate::task::panic::message_of;
 use crate::task::site::Site;
 use crate::time::Clock;
 
@@ -27,6 +30,33 @@ pub(crate) trait Observer: Send + Sync + Debug {
     fn posted(&self);
     /// The environment is given up: nobody waits for its threads.
     fn has_collapsed(&self) -> bool;
+}
+
+/// Tells the observer of a driven pool of the start and the end of a task.
+pub(super) struct Told<'a>(&'a Here, &'static Site);
+
+impl<'a> Told<'a> {
+    pub(super) fn begin(here: &'a Here, site: &'static Site) -> Option<Self> {
+        let observer = here.core.observer()?;
+        fault::arm(observer.starts(here.index, site));
+        Some(Self(here, site))
+    }
+}
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        fault::arm(None);
+        if let Some(observer) = self.0.core.observer() {
+            observer.ran(self.1);
+        }
+    }
+}
+
+/// A task panicked that nobody waits for; the observer remembers it, unless the panic was asked for.
+pub(super) fn tell_forgotten(core: &Core, slot: &Slot, site: &'static Site, payload: &(dyn Any + Send)) {
+    if let Some(observer) = core.observer().filter(|_| !payload.is::<fault::Injected>()) {
+        observer.panicked(&PanicReport::new(slot.running_at(site), message_of(payload)));
+    }
 }
 
 /// The environment of a thread.

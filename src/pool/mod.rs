@@ -25,6 +25,7 @@ mod shutdown;
 pub(crate) mod slot;
 mod staff;
 mod stall;
+mod sweep;
 pub(crate) mod task_builder;
 pub(crate) mod timer;
 pub(crate) mod worker;

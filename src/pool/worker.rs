@@ -16,6 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::{Core, Here, set_here, set_own_pool, until_settled};
+#[cfg(feature = "testing")]
+use super::driven::{self, Told};
 use super::idle::Idle;
 use super::ledger::Count;
 use super::observe;
@@ -464,7 +466,7 @@ impl Worker {
             Verdict::Void => self.count_void(tally),
             Verdict::Panicked(payload) => {
                 #[cfg(feature = "testing")]
-                self.tell_forgotten(site, &*payload);
+                driven::tell_forgotten(self.core(), self.slot(), site, &*payload);
                 self.count_panic(site, message_of(&*payload), tally);
                 drop_payload(payload);
                 self.count_ran(tally);
@@ -508,40 +510,6 @@ impl Worker {
         self.core().ledger.count(Some(self.here.index), Count::Panicked);
         let running = self.slot().running_at(site);
         self.core().settings.hooks.tell_panic(running, message);
-    }
-}
-
-/// Tells the observer of a driven pool of the start and the end of a task.
-#[cfg(feature = "testing")]
-struct Told<'a>(&'a Here, &'static Site);
-
-#[cfg(feature = "testing")]
-impl<'a> Told<'a> {
-    fn begin(here: &'a Here, site: &'static Site) -> Option<Self> {
-        let observer = here.core.observer()?;
-        crate::task::fault::arm(observer.starts(here.index, site));
-        Some(Self(here, site))
-    }
-}
-
-#[cfg(feature = "testing")]
-impl Drop for Told<'_> {
-    fn drop(&mut self) {
-        crate::task::fault::arm(None);
-        if let Some(observer) = self.0.core.observer() {
-            observer.ran(self.1);
-        }
-    }
-}
-
-#[cfg(feature = "testing")]
-impl Worker {
-    /// A task panicked that nobody waits for; the observer remembers it, unless it was asked for.
-    fn tell_forgotten(&self, site: &'static Site, payload: &(dyn std::any::Any + Send)) {
-        if let Some(observer) = self.core().observer().filter(|_| !payload.is::<crate::task::fault::Injected>()) {
-            let running = self.slot().running_at(site);
-            observer.panicked(&observe::PanicReport::new(running, message_of(payload)));
-        }
     }
 }
 

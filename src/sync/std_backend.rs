@@ -90,6 +90,12 @@ pub(crate) mod thread {
 
     pub(crate) use std::thread::{JoinHandle, yield_now};
 
+    /// The name of this thread, if it has one.
+    #[cfg(feature = "testing")]
+    pub(crate) fn current_name() -> Option<String> {
+        std::thread::current().name().map(str::to_owned)
+    }
+
     /// Starts a named thread; refusal by the system is an error, not a panic.
     pub(crate) fn spawn_named<F>(name: String, stack_size: Option<usize>, body: F) -> io::Result<JoinHandle<()>>
     where

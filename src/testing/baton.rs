@@ -321,11 +321,13 @@ impl Driver for Baton {
     }
 
     fn park(&self, parker: &Arc<Parker>, until: Option<Duration>, wait: &Wait) -> bool {
+        parker.driven.begin(self.hub.shared.id);
         if parker.try_park() {
             return true;
         }
         let waiter = Waiter::here(self.who(), wait, until);
         self.wait(State::Parked { parker: Arc::clone(parker), until }, Some(waiter));
+        self.hub.shared.note_wake(parker);
         parker.try_park()
     }
 

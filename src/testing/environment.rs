@@ -420,8 +420,9 @@ impl TestEnvironment {
         }
         let foreign = self.shared.foreign();
         if !self.allows.foreign && foreign > 0 {
-            forgotten
-                .push(format!("the order was not the seed's alone: {foreign} posts by threads that are not driven"));
+            forgotten.push(format!(
+                "the order was not the seed's alone: {foreign} posts or wake-ups by threads that are not driven"
+            ));
         }
         let handles = self.pool().handles() - self.own_handles();
         let runners = Arc::strong_count(self.pool().core()) - self.own_shares();

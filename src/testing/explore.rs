@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use super::environment::{TestEnvironment, TestEnvironmentBuilder};
 use super::faults::{Coverage, merge_coverage};
 use super::schedule::{Strategy, Trace};
+use crate::sync::thread::current_name;
 use crate::task::panic::{catch, message_of};
 
 /// Every so many seeds a run is repeated, to see that it is the same again.
@@ -104,7 +105,7 @@ impl TestEnvironmentBuilder {
         let seed = self.seed;
         let full = trace.0.len();
         let (failure, trace) = self.shrink(failure, trace, scenario);
-        let test = std::thread::current().name().unwrap_or("the test").to_owned();
+        let test = current_name().unwrap_or_else(|| "the test".into());
         let mut text = String::new();
         let _ = writeln!(text, "\nfailed: {}", failure.position);
         let _ = writeln!(

@@ -209,7 +209,7 @@ impl Plain {
             worker.vary(random, turn);
             let step = worker.step(has_permit);
             if step == Step::Leave {
-                observe::call(&hooks.thread_stop, &self.cast.borrow()[index].as_ref().map_or("", |cast| &cast.name));
+                observe::call(&hooks.thread_stop, self.cast.borrow()[index].as_ref().map_or("", |cast| &cast.name));
             }
             step
         };
@@ -346,8 +346,11 @@ impl Driver for Plain {
     }
 
     fn park(&self, parker: &Arc<Parker>, until: Option<Duration>, wait: &Wait) -> bool {
+        parker.driven.begin(self.shared.id);
         let waiter = Waiter::here(self.who(), wait, until);
-        self.drive(Some(parker), &mut || parker.try_park(), waiter)
+        let has_permit = self.drive(Some(parker), &mut || parker.try_park(), waiter);
+        self.shared.note_wake(parker);
+        has_permit
     }
 
     fn poll(&self, look: &mut dyn FnMut() -> bool, until: Option<Duration>, wait: &Wait) -> bool {

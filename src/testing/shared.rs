@@ -9,11 +9,12 @@ use std::time::Duration;
 use super::clock::VirtualClock;
 use super::faults::{Coverage, Dice, Faults};
 use super::schedule::{Schedule, Strategy};
-use crate::park::{Wait, driver};
+use crate::park::{Parker, Wait, driver};
 use crate::pool::driven::Observer;
 use crate::pool::observe::PanicReport;
 use crate::sync::Mutex;
 use crate::sync::unmodelled::{AtomicU64, Ordering};
+use crate::task::current;
 use crate::task::fault::Fault;
 use crate::task::site::Site;
 
@@ -83,6 +84,13 @@ impl Shared {
 
     pub(super) fn collapse(&self) {
         self.state.lock().collapsed = true;
+    }
+
+    /// A wait by this parker is over; counts a wake-up by a thread that is not driven.
+    pub(super) fn note_wake(&self, parker: &Parker) {
+        if parker.driven.was_woken_by_stranger() {
+            self.state.lock().foreign += 1;
+        }
     }
 
     pub(super) fn foreign(&self) -> u64 {
@@ -168,7 +176,7 @@ pub(super) struct Waiter {
 impl Waiter {
     /// The wait of what runs on this thread.
     pub(super) fn here(who: String, wait: &Wait, until: Option<Duration>) -> Self {
-        let task = crate::current::location().map(|location| (crate::current::task_name(), location));
+        let task = current::location().map(|location| (current::task_name(), location));
         Self { who, task, wait: *wait, until }
     }
 }

@@ -1,7 +1,7 @@
 //! What a dropped environment fails the test for.
 
-use overstrand::TaskTraits;
 use overstrand::testing::TestEnvironment;
+use overstrand::{CancelToken, TaskTraits};
 
 use crate::panic_text;
 
@@ -67,10 +67,37 @@ fn post_of_a_foreign_thread_is_reported() {
         let pool = env.pool().clone();
         std::thread::spawn(move || pool.post_task(|| ()).expect("open")).join().expect("no panic");
     });
-    assert!(text.contains("1 posts by threads that are not driven"), "{text}");
+    assert!(text.contains("1 posts or wake-ups by threads that are not driven"), "{text}");
     let env = TestEnvironment::builder().allow_foreign_threads().build();
     let pool = env.pool().clone();
     std::thread::spawn(move || pool.post_task(|| ()).expect("open")).join().expect("no panic");
     env.run_until_idle();
     assert_eq!(env.pool().stats().ran, 1);
+}
+
+/// The same for a wake-up: here the test waits in real time for a thread of its own, which is what makes the order not the seed's.
+#[test]
+fn wake_up_by_a_foreign_thread_is_reported() {
+    let text = panic_text(|| {
+        let env = TestEnvironment::with_seed(4);
+        let token = CancelToken::new();
+        let (go, signal) = (std::sync::mpsc::channel::<()>(), token.clone());
+        let (tell, told) = go;
+        let (over, done) = std::sync::mpsc::channel::<()>();
+        let other = std::thread::spawn(move || {
+            told.recv().expect("somebody tells");
+            signal.cancel();
+            drop(over);
+        });
+        let waits = token.clone();
+        let waiting = env.pool().spawn(move || waits.wait());
+        // While the task waits, another lets the foreign thread cancel.
+        let helper = env.pool().spawn(move || {
+            tell.send(()).expect("somebody listens");
+            let _ = done.recv();
+        });
+        assert!(waiting.join().is_ok() && helper.join().is_ok());
+        other.join().expect("no panic");
+    });
+    assert!(text.contains("1 posts or wake-ups by threads that are not driven"), "{text}");
 }

@@ -5,12 +5,14 @@
 //! | `basics` | time, waits, the global pool, what is left (ENV-1, ENV-2, ENV-4) |
 //! | `seeds` | same seed, same order; failures are found, shortened, replayed (ENV-3) |
 //! | `blocking` | baton mode |
+//! | `day` | the logic of an example over a virtual day |
 //! | `forgotten` | what a dropped environment fails the test for |
 //! | `faults` | injected faults, coverage, convergence |
 //! | `mixed` | the big scenario, and the core's promises over seeds |
 
 mod basics;
 mod blocking;
+mod day;
 mod faults;
 mod forgotten;
 mod mixed;
