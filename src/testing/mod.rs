@@ -53,12 +53,18 @@
 //! [`Faults`] makes tasks panic, be cancelled, take time, and threads be refused, by the same seed. After the chaos
 //! [`assert_converges`](TestEnvironment::assert_converges) demands that everything comes to an end.
 //!
+//! # Exact checkers
+//!
+//! [`StrandHistory`] judges the order, exclusion and flushes of a strand, [`OnceLedger`] that everything happened once, [`check_conservation`] that counters add
+//! up. They work with real threads too.
+//!
 //! # Only the time
 //!
 //! [`Clock::manual`] is a clock for an ordinary pool with real threads, whose delays end when the test says so.
 #![forbid(unsafe_code)]
 
 mod baton;
+mod check;
 mod clock;
 mod environment;
 mod explore;
@@ -68,6 +74,7 @@ mod schedule;
 mod shared;
 mod waiting;
 
+pub use check::{Counters, OnceLedger, Post, Run, StrandHistory, Violation, check_conservation};
 pub use clock::Clock;
 pub use environment::{Pending, TestEnvironment, TestEnvironmentBuilder};
 pub use faults::{Faults, sometimes};

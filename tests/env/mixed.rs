@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use overstrand::testing::{Faults, TestEnvironment};
+use overstrand::testing::{Faults, StrandHistory, TestEnvironment, check_conservation};
 use overstrand::{
     Close, JoinError, Priority, RejectReason, SequencedTaskRunner, ShutdownBehavior, TaskHandle, TaskTraits, sometimes,
 };
@@ -39,24 +39,6 @@ impl Lots {
     }
 }
 
-/// What one strand is checked for: never two at once, posts of one poster in their order.
-#[derive(Default)]
-struct Strand {
-    inside: AtomicUsize,
-    last: [AtomicU64; 3],
-}
-
-impl Strand {
-    fn enter(&self, poster: usize, number: u64) {
-        assert_eq!(self.inside.fetch_add(1, Ordering::SeqCst), 0, "two at once");
-        assert!(self.last[poster].swap(number, Ordering::SeqCst) < number, "out of order");
-    }
-
-    fn leave(&self) {
-        self.inside.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
 /// Counts its own end, whichever it is.
 struct End(Arc<AtomicU64>);
 
@@ -68,28 +50,25 @@ impl Drop for End {
 
 #[derive(Default)]
 struct Mixed {
-    strands: Vec<(SequencedTaskRunner, Arc<Strand>)>,
+    strands: Vec<(SequencedTaskRunner, StrandHistory)>,
     ends: Arc<AtomicU64>,
     ran: Arc<AtomicU64>,
     must_run: Arc<AtomicU64>,
     accepted: u64,
     blocking: u64,
-    numbers: u64,
     handles: Vec<TaskHandle<()>>,
 }
 
 impl Mixed {
     fn new(env: &TestEnvironment) -> Self {
         let traits = [TaskTraits::default(), TaskTraits::best_effort(), TaskTraits::user_blocking()];
-        let strands = traits.map(|traits| (env.pool().create_sequenced_task_runner(traits), Arc::default()));
+        let strands = traits.map(|traits| (env.pool().create_sequenced_task_runner(traits), StrandHistory::new()));
         Self { strands: strands.into(), ..Self::default() }
     }
 
     /// Posts something somewhere.
     fn act(&mut self, env: &TestEnvironment, lots: &mut Lots) {
-        self.numbers += 1;
-        let number = self.numbers;
-        let (strand, check) = self.strands[lots.below(3) as usize].clone();
+        let (strand, history) = self.strands[lots.below(3) as usize].clone();
         let (end, ran) = (End(Arc::clone(&self.ends)), Arc::clone(&self.ran));
         let is_blocking = lots.below(6) == 0;
         let behavior = if is_blocking { ShutdownBehavior::BlockShutdown } else { ShutdownBehavior::SkipOnShutdown };
@@ -97,7 +76,6 @@ impl Mixed {
         let again = strand.clone();
         let posts_again = lots.below(8) == 0;
         let task = move || {
-            check.enter(0, number);
             ran.fetch_add(1, Ordering::SeqCst);
             if is_blocking {
                 must_run.fetch_add(1, Ordering::SeqCst);
@@ -105,13 +83,14 @@ impl Mixed {
             if posts_again {
                 let _ = again.post_task(|| ());
             }
-            check.leave();
             drop(end);
         };
         let traits = traits_with(behavior);
         let accepted = match lots.below(5) {
             0 => {
-                self.handles.push(strand.task().traits(traits).spawn(task));
+                let (post, run) = history.post();
+                self.handles.push(strand.task().traits(traits).spawn(move || run.during(task)));
+                post.accepted();
                 true
             }
             1 => {
@@ -133,7 +112,12 @@ impl Mixed {
                     Err(rejected) => panic!("{rejected}"),
                 }
             }
-            _ => strand.task().traits(traits).priority(Priority::UserVisible).post(task).is_ok(),
+            _ => {
+                let (post, run) = history.post();
+                let posted =
+                    strand.task().traits(traits).priority(Priority::UserVisible).post(move || run.during(task));
+                posted.map(|()| post.accepted()).is_ok()
+            }
         };
         assert!(accepted);
         self.accepted += 1;
@@ -171,7 +155,12 @@ fn mixed_scenario_keeps_every_promise() {
         }
         let report = env.pool().shutdown().expect("outside");
         let stats = env.pool().stats();
-        assert_eq!(stats.posted, stats.ran + stats.dropped, "{stats:?}");
+        check_conservation(stats).expect("the pool's counters add up");
+        assert_eq!((stats.queued, stats.delayed, stats.running), (0, 0, 0), "{stats:?}");
+        for (strand, history) in &mixed.strands {
+            check_conservation(strand.stats()).expect("the strand's counters add up");
+            history.check().expect("the strand's promises are kept");
+        }
         assert!(report.stragglers.is_empty());
         let (ran, must_run) = (mixed.ran.load(Ordering::SeqCst), mixed.must_run.load(Ordering::SeqCst));
         sometimes!(ran < mixed.accepted, "shutdown drops something");
