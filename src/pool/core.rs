@@ -278,7 +278,7 @@ impl Core {
             }
             _ => self.injectors[class.index()].push(ticket),
         }
-        if !zoo::has("Z2") {
+        if !zoo::has("Z2") && !(zoo::has("Z7") && here.is_some()) {
             self.notify(here);
         }
         // WHY: after the fence in `notify`; see the page of `shutdown`, step (C).

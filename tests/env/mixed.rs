@@ -241,6 +241,32 @@ fn delayed_tasks_of_a_strand_run_in_due_order() {
     });
 }
 
+/// DLY-2: a timer that is ripe has given its place in the wheel to another; cancelling its task must not touch that one. Test of defect Z12.
+#[test]
+fn cancel_of_a_ripe_timer_leaves_others_alone() {
+    TestEnvironment::builder().workers(1).baton().explore(seeds(50), |env| {
+        let go = overstrand::CancelToken::new();
+        let waits = go.clone();
+        // One best-effort task at a time: what is ripe has to wait for this one.
+        let held = env.pool().task().priority(Priority::BestEffort).spawn(move || waits.wait());
+        env.run_until_idle();
+        let ran = Arc::new(AtomicUsize::new(0));
+        let post = |delay| {
+            let ran = Arc::clone(&ran);
+            let count = move || _ = ran.fetch_add(1, Ordering::SeqCst);
+            env.pool().task().priority(Priority::BestEffort).delay(delay).post_delayed(count).expect("open")
+        };
+        let ripe = post(SECOND);
+        env.advance(SECOND);
+        let later = post(SECOND);
+        assert!(ripe.is_pending() && ripe.cancel());
+        go.cancel();
+        env.advance(SECOND);
+        assert!(held.join().is_ok() && !later.is_pending());
+        assert_eq!(ran.load(Ordering::SeqCst), 1);
+    });
+}
+
 /// PRI-2: while a best-effort task waits and its worker is allowed to run it, at most 60 picks of that worker go elsewhere.
 #[test]
 fn best_effort_work_waits_for_60_picks_at_most() {

@@ -235,6 +235,22 @@ fn shuttle_each_post_finds_a_free_worker() {
     });
 }
 
+/// The same for what a worker posts: it blocks until another worker has run it. Model of defect Z7.
+#[test]
+fn shuttle_tasks_of_one_worker_find_another() {
+    explore(|| {
+        let pool = pool(2);
+        let inner = pool.clone();
+        let outer = pool.spawn(move || {
+            let (tell, told) = shuttle::sync::mpsc::channel();
+            inner.post_task(move || tell.send(()).expect("somebody listens")).expect("open");
+            told.recv().expect("another worker runs it");
+        });
+        outer.join().expect("it runs");
+        assert_eq!(pool.shutdown().expect("outside").ran, 2);
+    });
+}
+
 /// SHUT-1, SHUT-2, POST-2: every accepted task has one end, whatever races with shutdown.
 #[test]
 fn shuttle_accepted_tasks_have_one_end() {
