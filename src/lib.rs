@@ -62,7 +62,7 @@ pub mod current {
     pub use crate::task::current::{cancel_token, location, locations, priority, task_name};
 }
 
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "testing"))]
 #[doc = include_str!("../README.md")]
 struct ReadmeDoctests;
 
