@@ -70,7 +70,7 @@ impl time::Clock for VirtualClock {
 /// let clock = Clock::manual();
 /// let pool = ThreadPool::builder().workers(1).clock(&clock).build()?;
 /// let (tell, told) = mpsc::channel();
-/// pool.post_delayed_task(Duration::from_secs(3600), move || tell.send("an hour later"))?;
+/// pool.post_delayed_task(Duration::from_secs(3600), move || _ = tell.send("an hour later"))?;
 /// clock.advance(Duration::from_secs(3600));
 /// assert_eq!(told.recv()?, "an hour later");
 /// # Ok(())
