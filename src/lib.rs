@@ -47,11 +47,14 @@ pub use pool::{
     DelayedTaskHandle, PanicReport, PoolStats, RejectionReport, ShutdownReport, StallReport, Straggler, TaskBuilder,
     ThreadPool, ThreadPoolBuilder,
 };
-pub use runner::{Close, Overflow, RunnerStats, SequencedTaskRunner, SequencedTaskRunnerBuilder};
+pub use runner::{
+    Close, Overflow, RepeatingTaskHandle, RunnerStats, SequenceBound, SequencedTaskRunner, SequencedTaskRunnerBuilder,
+};
 pub use task::cancel::{CancelGuard, CancelReason, CancelToken, Cancelled};
 pub use task::handle::TaskHandle;
 pub use task::panic::Panicked;
 pub use task::traits::{Priority, ShutdownBehavior, TaskTraits};
+pub use time::{MissedTicks, Schedule};
 
 /// The result of a body that may fail.
 pub type TaskResult<T = ()> = Result<T, BoxError>;

@@ -49,6 +49,8 @@ const TESTING_CALLS: &str = r#"
 fn main() -> AnyResult {
     session_ends_after_a_minute()?;
     what_is_left()?;
+    results_arrive()?;
+    a_day_of_heartbeats()?;
     assert!(std::panic::catch_unwind(some_order_loses_a_count).is_err(), "the lossy counter loses");
     same_seed_same_order()?;
     blocking_code()?;
@@ -109,21 +111,10 @@ fn functions_of_the_core_surface_do_what_they_say() {
     assert!(printed.contains("here instead") && printed.contains("one\ntwo\nthree\n"), "{printed}");
 }
 
-/// A program without one of its functions.
-#[cfg(feature = "testing")]
-fn without(text: &str, function: &str) -> String {
-    let begin = text.find(&format!("fn {function}(")).expect("the function is there");
-    let end = begin + text[begin..].find("\n}\n").expect("it ends") + 3;
-    format!("{}fn {function}() {{}}{}", &text[..begin], &text[end..])
-}
-
 #[cfg(feature = "testing")]
 #[test]
 fn functions_of_the_testing_surface_do_what_they_say() {
-    // What needs owned state and repeating tasks waits until there are some.
-    let text = include_str!("surface/3_testing.rs").replace("SequenceBound, ", "");
-    let text = without(&without(&text, "results_arrive"), "a_day_of_heartbeats");
-    let ran = run("surface_3_testing_calls", &format!("{text}\n{TESTING_CALLS}"));
+    let ran = run("surface_3_testing_calls", &format!("{}\n{TESTING_CALLS}", include_str!("surface/3_testing.rs")));
     let told = String::from_utf8_lossy(&ran.stderr);
     assert!(ran.status.success(), "{told}");
     assert!(told.contains("failed: seed ") && told.contains("replay: OVERSTRAND_REPLAY="), "{told}");

@@ -348,6 +348,7 @@ impl Core {
     }
 
     /// The moment `delay` from now.
+    #[cfg(feature = "testing")]
     pub(crate) fn due_after(&self, delay: Duration) -> Moment {
         self.clock.now().saturating_add(delay)
     }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 
 use super::core::Core;
 use super::timer::Receiver;
+use crate::task::cancel::CancelToken;
 use crate::task::handle::Pending;
 use crate::time::TimerKey;
 
@@ -37,6 +38,11 @@ impl DelayedTaskHandle {
     ) -> Self {
         let timer = Timer { core: Arc::downgrade(core), receiver: Arc::downgrade(&receiver), key };
         Self { task, timer: Some(timer) }
+    }
+
+    /// Cancels the task when the token is signalled.
+    pub(crate) fn bind(&self, token: &CancelToken) {
+        Arc::clone(&self.task).bind(token);
     }
 
     /// True when this call keeps the task from ever starting; its closure has been dropped then, on this thread (DLY-2). False when it has

@@ -109,7 +109,7 @@ pub(crate) fn global() -> Option<&'static ThreadPool> {
 
 /// The pool of this thread's environment, for what has no pool of its own.
 pub(crate) fn core() -> Option<Arc<Core>> {
-    environment()?.pool.upgrade().map(|guard| Arc::clone(&guard.core))
+    environment()?.pool.upgrade().map(|guard| Arc::clone(guard.core()))
 }
 
 impl ThreadPool {

@@ -47,7 +47,7 @@ pub use self::task_builder::TaskBuilder;
 use self::core::Core;
 use self::idle::Idle;
 use self::ledger::Count;
-use self::task_builder::{Spec, Target};
+use self::task_builder::{Due, Spec, Target};
 use crate::error::{Rejected, WaitError};
 use crate::park::{Bell, Wait};
 use crate::sync::Mutex;
@@ -56,6 +56,7 @@ use crate::sync::unmodelled::OnceCell;
 use crate::task::handle::{Packet, PacketBody, Pending, TaskHandle};
 use crate::task::raw::Task;
 use crate::task::traits::{Meta, TaskTraits};
+use crate::time::Moment;
 use crate::zoo;
 
 /// A pool of worker threads that run closures by priority.
@@ -96,7 +97,7 @@ pub struct ThreadPool(Arc<Guard>);
 
 /// Shuts the pool down when the last handle is dropped.
 struct Guard {
-    core: Arc<Core>,
+    anchor: PoolAnchor,
     /// The report of a finished shutdown: every caller gets the same.
     report: Mutex<Option<ShutdownReport>>,
     /// This pool as the global one of a test environment.
@@ -136,7 +137,7 @@ impl ThreadPool {
 
     pub(crate) fn own(core: Arc<Core>) -> Self {
         Self(Arc::new(Guard {
-            core,
+            anchor: PoolAnchor(core),
             report: Mutex::new(None),
             #[cfg(feature = "testing")]
             leaked: OnceCell::new(),
@@ -144,7 +145,7 @@ impl ThreadPool {
     }
 
     pub(crate) fn core(&self) -> &Arc<Core> {
-        &self.0.core
+        self.0.core()
     }
 
     /// Runs a closure on some worker, soon, with the default traits.
@@ -267,8 +268,12 @@ impl ThreadPool {
 }
 
 impl Guard {
+    fn core(&self) -> &Arc<Core> {
+        &self.anchor.0
+    }
+
     fn shutdown(&self, limit: Option<Duration>) -> ShutdownReport {
-        let core = &self.core;
+        let core = self.core();
         core.start_shutdown();
         core.note_running();
         let has_ended =
@@ -286,13 +291,13 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        if self.core.is_own_thread() && !zoo::has("Z17") {
+        if self.core().is_own_thread() && !zoo::has("Z17") {
             // Somebody has to wait for nobody: the threads end by themselves.
-            return self.core.start_shutdown();
+            return self.core().start_shutdown();
         }
         #[cfg(feature = "testing")]
-        if self.core.observer().is_some_and(|observer| observer.has_collapsed()) {
-            return self.core.start_shutdown();
+        if self.core().observer().is_some_and(|observer| observer.has_collapsed()) {
+            return self.core().start_shutdown();
         }
         let report = self.shutdown(None);
         for straggler in report.stragglers {
@@ -331,15 +336,22 @@ impl Core {
     }
 }
 
-impl Target for ThreadPool {
+/// A pool as one of its own tasks holds it: without keeping its threads alive.
+#[derive(Clone, Debug)]
+pub struct PoolAnchor(Arc<Core>);
+
+impl Target for PoolAnchor {
     #[inline]
-    fn post<F: FnOnce() + Send + 'static>(&self, spec: Spec, f: F) -> Result<(), Rejected<F>> {
-        let core = self.core();
+    fn post_with<P, F>(&self, spec: Spec, parts: P, wrap: impl FnOnce(P) -> F) -> Result<(), Rejected<P>>
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        let core = &self.0;
         let meta = Meta::new(spec.traits);
         if let Err(reason) = core.admit(meta) {
-            return Err(core.reject(f, spec.name, spec.location, None, reason));
+            return Err(core.reject(parts, spec.name, spec.location, None, reason));
         }
-        core.submit_task(Core::wrap(f, spec.location, meta, spec.name), meta.priority(), Count::Posted);
+        core.submit_task(Core::wrap(wrap(parts), spec.location, meta, spec.name), meta.priority(), Count::Posted);
         Ok(())
     }
 
@@ -348,7 +360,7 @@ impl Target for ThreadPool {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let core = self.core();
+        let core = &self.0;
         let meta = Meta::new(spec.traits);
         let packet = Packet::new(f, 0, spec.location);
         match core.admit(meta) {
@@ -365,11 +377,11 @@ impl Target for ThreadPool {
         TaskHandle::new(packet)
     }
 
-    fn post_delayed<F>(&self, spec: Spec, delay: Duration, f: F) -> Result<DelayedTaskHandle, Rejected<F>>
+    fn post_at<F>(&self, spec: Spec, due: Due, f: F) -> Result<DelayedTaskHandle, Rejected<F>>
     where
         F: FnOnce() + Send + 'static,
     {
-        let core = self.core();
+        let core = &self.0;
         let meta = Meta::new(spec.traits);
         let packet = Packet::new(f, 0, spec.location);
         let body = PacketBody(Arc::clone(&packet));
@@ -378,20 +390,72 @@ impl Target for ThreadPool {
             drop(task);
             core.reject((), spec.name, spec.location, None, crate::error::RejectReason::ShutDown)
         };
-        if delay.is_zero() {
+        let Due::At(due) = due else {
             if core.admit(meta).is_err() {
                 return Err(packet.take_back(|| refused(task)));
             }
             core.submit_task(task, meta.priority(), Count::Posted);
             return Ok(DelayedTaskHandle::immediate(packet));
-        }
+        };
         let receiver = Arc::clone(core) as Arc<dyn timer::Receiver>;
         let accepted = || core.ledger.count(core.worker_index(), Count::PostedDelayed);
-        let due = core.due_after(delay);
         match core.insert_timer(due, task, Arc::clone(&receiver), accepted) {
             Ok(inserted) => Ok(DelayedTaskHandle::timed(packet, core, receiver, inserted.key)),
             Err(task) => Err(packet.take_back(|| refused(task))),
         }
+    }
+
+    type Anchor = Self;
+
+    fn anchor(&self) -> Self {
+        self.clone()
+    }
+
+    fn default_traits(&self) -> TaskTraits {
+        TaskTraits::default()
+    }
+
+    fn now(&self) -> Moment {
+        self.0.clock.now()
+    }
+}
+
+impl Target for ThreadPool {
+    #[inline]
+    fn post_with<P, F>(&self, spec: Spec, parts: P, wrap: impl FnOnce(P) -> F) -> Result<(), Rejected<P>>
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        self.0.anchor.post_with(spec, parts, wrap)
+    }
+
+    fn spawn<F, T>(&self, spec: Spec, f: F) -> TaskHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        Target::spawn(&self.0.anchor, spec, f)
+    }
+
+    fn post_at<F>(&self, spec: Spec, due: Due, f: F) -> Result<DelayedTaskHandle, Rejected<F>>
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        self.0.anchor.post_at(spec, due, f)
+    }
+
+    type Anchor = PoolAnchor;
+
+    fn anchor(&self) -> PoolAnchor {
+        self.0.anchor.clone()
+    }
+
+    fn default_traits(&self) -> TaskTraits {
+        TaskTraits::default()
+    }
+
+    fn now(&self) -> Moment {
+        self.core().clock.now()
     }
 }
 

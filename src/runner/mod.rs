@@ -4,6 +4,9 @@
 mod bound;
 pub(crate) mod current;
 mod lane;
+mod owned;
+mod repeating;
+mod reply;
 mod sequence;
 pub(crate) mod sequenced;
 
@@ -11,5 +14,7 @@ pub(crate) mod sequenced;
 mod tests;
 
 pub use bound::Overflow;
+pub use owned::SequenceBound;
+pub use repeating::RepeatingTaskHandle;
 pub use sequence::RunnerStats;
 pub use sequenced::{Close, SequencedTaskRunner, SequencedTaskRunnerBuilder};

@@ -13,7 +13,7 @@ use super::sequence::{RunnerStats, Sequence, SequenceReceiver};
 use crate::error::{BuildError, RejectReason, Rejected, WaitError};
 use crate::park::Wait;
 use crate::pool::core::Core;
-use crate::pool::task_builder::{Spec, Target};
+use crate::pool::task_builder::{Due, Spec, Target};
 use crate::pool::timer::Receiver;
 use crate::pool::{DelayedTaskHandle, TaskBuilder, ThreadPool};
 use crate::sync::unmodelled::{AtomicU64, Ordering};
@@ -21,6 +21,7 @@ use crate::task::current::{Name, name_of};
 use crate::task::handle::{Packet, PacketBody, Pending, TaskHandle};
 use crate::task::raw::{Erased, Runner};
 use crate::task::traits::{Priority, TaskTraits};
+use crate::time::Moment;
 
 /// The next sequence's number; 0 means "none".
 static IDS: AtomicU64 = AtomicU64::new(1);
@@ -193,12 +194,15 @@ impl SequencedTaskRunner {
 
 impl Target for SequencedTaskRunner {
     #[inline]
-    fn post<F: FnOnce() + Send + 'static>(&self, spec: Spec, f: F) -> Result<(), Rejected<F>> {
+    fn post_with<P, F>(&self, spec: Spec, parts: P, wrap: impl FnOnce(P) -> F) -> Result<(), Rejected<P>>
+    where
+        F: FnOnce() + Send + 'static,
+    {
         let meta = self.sequence().meta(spec.traits);
         if let Err(reason) = self.sequence().admit(meta) {
-            return Err(self.reject(f, spec.name, spec.location, reason));
+            return Err(self.reject(parts, spec.name, spec.location, reason));
         }
-        Sequence::push(&self.0, Core::wrap(f, spec.location, meta, spec.name));
+        Sequence::push(&self.0, Core::wrap(wrap(parts), spec.location, meta, spec.name));
         Ok(())
     }
 
@@ -222,7 +226,7 @@ impl Target for SequencedTaskRunner {
         TaskHandle::new(packet)
     }
 
-    fn post_delayed<F>(&self, spec: Spec, delay: Duration, f: F) -> Result<DelayedTaskHandle, Rejected<F>>
+    fn post_at<F>(&self, spec: Spec, due: Due, f: F) -> Result<DelayedTaskHandle, Rejected<F>>
     where
         F: FnOnce() + Send + 'static,
     {
@@ -234,23 +238,36 @@ impl Target for SequencedTaskRunner {
             drop(task);
             self.reject((), spec.name, spec.location, reason)
         };
-        if delay.is_zero() {
+        let Due::At(due) = due else {
             if let Err(reason) = sequence.admit(meta) {
                 return Err(packet.take_back(|| refused(task, reason)));
             }
             Sequence::push(&self.0, task);
             return Ok(DelayedTaskHandle::immediate(packet));
-        }
+        };
         if sequence.is_closed() {
             return Err(packet.take_back(|| refused(task, RejectReason::Closed)));
         }
         let receiver: Arc<dyn Receiver> = Arc::new(SequenceReceiver(Arc::clone(&self.0)));
-        let due = sequence.core().due_after(delay);
         let accepted = || sequence.count_delayed();
         match sequence.core().insert_timer(due, task, Arc::clone(&receiver), accepted) {
             Ok(inserted) => Ok(DelayedTaskHandle::timed(packet, sequence.core(), receiver, inserted.key)),
             Err(task) => Err(packet.take_back(|| refused(task, RejectReason::ShutDown))),
         }
+    }
+
+    type Anchor = Self;
+
+    fn anchor(&self) -> Self {
+        self.clone()
+    }
+
+    fn default_traits(&self) -> TaskTraits {
+        self.sequence().traits()
+    }
+
+    fn now(&self) -> Moment {
+        self.sequence().core().clock.now()
     }
 }
 

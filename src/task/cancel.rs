@@ -20,7 +20,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use super::panic::{catch, drop_payload};
@@ -182,6 +182,14 @@ impl CancelToken {
     /// Resolves once signalled, in any executor.
     pub fn cancelled(&self) -> Cancelled {
         Cancelled { token: self.clone(), waiter: None }
+    }
+
+    /// Wakes `action` once, when the token is signalled, until the answer is dropped; `None` if it is signalled already.
+    pub(crate) fn bind(&self, action: Arc<impl Wake + Send + Sync + 'static>) -> Option<Cancelled> {
+        let mut signal = self.cancelled();
+        let waker = Waker::from(action);
+        let polled = Pin::new(&mut signal).poll(&mut Context::from_waker(&waker));
+        polled.is_pending().then_some(signal)
     }
 
     /// Cancels this token when the guard is dropped.

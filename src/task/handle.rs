@@ -22,11 +22,11 @@ use std::fmt;
 use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use super::cancel::CancelToken;
+use super::cancel::{CancelToken, Cancelled};
 use super::current::{self, Owner};
 use super::panic::{Panicked, catch, drop_payload, drop_quietly};
 use super::raw::{Body, Deliver, Discard, Verdict};
@@ -56,6 +56,8 @@ struct Slot<F, T> {
     result: Option<Result<T, JoinError>>,
     waker: Option<Waker>,
     token: Option<CancelToken>,
+    /// The token that cancels the task from outside.
+    bound: Option<Cancelled>,
     /// Nobody will ask for the result.
     detached: bool,
 }
@@ -67,8 +69,15 @@ where
 {
     /// A packet whose task has not started.
     pub(crate) fn new(closure: F, sequence: u64, location: &'static Location<'static>) -> Arc<Self> {
-        let slot =
-            Slot { phase: WAITING, closure: Some(closure), result: None, waker: None, token: None, detached: false };
+        let slot = Slot {
+            phase: WAITING,
+            closure: Some(closure),
+            result: None,
+            waker: None,
+            token: None,
+            bound: None,
+            detached: false,
+        };
         Arc::new(Self { phase: AtomicU8::new(WAITING), slot: Mutex::new(slot), sequence, location })
     }
 
@@ -133,7 +142,7 @@ where
         if zoo::has("Z15") {
             waker = self.slot.lock().waker.take();
         }
-        let (token, unwanted);
+        let (token, bound, unwanted);
         {
             let mut slot = self.slot.lock();
             if result.is_some() {
@@ -147,8 +156,9 @@ where
                 waker = slot.waker.take();
             }
             token = slot.token.take();
+            bound = slot.bound.take();
         }
-        drop(token);
+        drop((token, bound));
         if let Some(waker) = waker {
             catch(|| waker.wake()).unwrap_or_else(drop_payload);
         }
@@ -221,6 +231,23 @@ pub(crate) trait Pending<T>: Send + Sync {
     fn sequence(&self) -> u64;
     /// Where the task was posted.
     fn location(&self) -> &'static Location<'static>;
+    /// Cancels the task when the token is signalled.
+    fn bind(self: Arc<Self>, token: &CancelToken);
+}
+
+/// Cancels a task when it is woken.
+struct CancelsTask<P>(Weak<P>);
+
+impl<F, T> Wake for CancelsTask<Packet<F, T>>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    fn wake(self: Arc<Self>) {
+        if let Some(packet) = self.0.upgrade() {
+            packet.cancel();
+        }
+    }
 }
 
 impl<F, T> Pending<T> for Packet<F, T>
@@ -287,6 +314,70 @@ where
 
     fn location(&self) -> &'static Location<'static> {
         self.location
+    }
+
+    fn bind(self: Arc<Self>, token: &CancelToken) {
+        let Some(bound) = token.bind(Arc::new(CancelsTask(Arc::downgrade(&self)))) else {
+            self.cancel();
+            return;
+        };
+        let mut slot = self.slot.lock();
+        let unused = if slot.phase == DONE { Some(bound) } else { slot.bound.replace(bound) };
+        drop(slot);
+        drop(unused);
+    }
+}
+
+/// A packet whose result may be an error of joining itself.
+struct Flat<T>(Arc<dyn Pending<Result<T, JoinError>>>);
+
+impl<T> Pending<T> for Flat<T> {
+    fn poll_result(&self, waker: Option<&Waker>) -> Poll<Result<T, JoinError>> {
+        self.0.poll_result(waker).map(|result| result.and_then(|inner| inner))
+    }
+
+    fn is_done(&self) -> bool {
+        self.0.is_done()
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.0.is_waiting()
+    }
+
+    fn cancel(&self) -> bool {
+        self.0.cancel()
+    }
+
+    fn cancel_waiting(&self) -> bool {
+        self.0.cancel_waiting()
+    }
+
+    fn reject(&self, reason: RejectReason) {
+        self.0.reject(reason);
+    }
+
+    fn detach(&self) {
+        self.0.detach();
+    }
+
+    fn sequence(&self) -> u64 {
+        self.0.sequence()
+    }
+
+    fn location(&self) -> &'static Location<'static> {
+        self.0.location()
+    }
+
+    fn bind(self: Arc<Self>, token: &CancelToken) {
+        Arc::clone(&self.0).bind(token);
+    }
+}
+
+impl<T: 'static> TaskHandle<Result<T, JoinError>> {
+    /// The handle of a task that may itself say why there is no result.
+    pub(crate) fn flatten(mut self) -> TaskHandle<T> {
+        let packet = self.packet.take().map(|packet| Arc::new(Flat(packet)) as Arc<dyn Pending<T>>);
+        TaskHandle { packet, cancels_on_drop: self.cancels_on_drop }
     }
 }
 
@@ -366,6 +457,13 @@ impl<T> TaskHandle<T> {
     pub fn cancel_on_drop(mut self) -> Self {
         self.cancels_on_drop = true;
         self
+    }
+
+    /// Cancels the task when the token is signalled.
+    pub(crate) fn bind(&self, token: &CancelToken) {
+        if let Some(packet) = &self.packet {
+            Arc::clone(packet).bind(token);
+        }
     }
 
     fn wait(&mut self, limit: Option<Duration>) -> Option<Result<T, JoinError>> {

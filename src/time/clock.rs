@@ -20,7 +20,7 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// A point in time: nanoseconds since the origin of a clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Moment(u64);
+pub struct Moment(u64);
 
 impl Moment {
     /// Where a clock begins.

@@ -9,6 +9,7 @@
 //! | `wheel` | [`Wheel`]: where a deadline belongs, what an advance takes out |
 //! | `level`, `slot` | what is due in a later tick, unsorted |
 //! | `near` | what is due in the present tick, in order |
+//! | `schedule` | [`Schedule`]: when something that repeats is due next |
 //! | `entries` | where the values live, in pages that are given back |
 #![forbid(unsafe_code)]
 
@@ -16,6 +17,7 @@ pub(crate) mod clock;
 mod entries;
 mod level;
 mod near;
+mod schedule;
 mod slot;
 pub(crate) mod wheel;
 
@@ -27,4 +29,5 @@ pub(crate) use clock::ManualClock;
 #[cfg(feature = "testing")]
 pub(crate) use clock::Wake;
 pub(crate) use clock::{Clock, Moment, SystemClock};
+pub use schedule::{MissedTicks, Schedule};
 pub(crate) use wheel::{TimerKey, Wheel};

@@ -8,6 +8,8 @@
 //! | `day` | the logic of an example over a virtual day |
 //! | `forgotten` | what a dropped environment fails the test for |
 //! | `faults` | injected faults, coverage, convergence |
+//! | `owned` | owned state, callbacks, replies |
+//! | `repeating` | tasks that repeat, tokens that end them |
 //! | `mixed` | the big scenario, and the core's promises over seeds |
 
 mod basics;
@@ -16,6 +18,8 @@ mod day;
 mod faults;
 mod forgotten;
 mod mixed;
+mod owned;
+mod repeating;
 mod seeds;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,0 +1,322 @@
+//! State with one owner: it lives on its sequence, and whoever wants something of it posts there.
+//!
+//! The state lies in a slot that a call takes it out of and puts it back into, all within its turn on the sequence. So calls exclude one another by the
+//! sequence alone; the slot's lock is held for a move of one pointer, and nobody ever waits for it. After a panic inside a call there is nothing to put
+//! back: the state has been dropped while unwinding, and is *poisoned*, or built anew by the next call.
+//!
+//! | slot | means | leaves it |
+//! |---|---|---|
+//! | *unbuilt* | the first call builds it, in its turn | the first call |
+//! | *ready* | there | a call, for its time; the drop of the last handle |
+//! | *lent* | a call has it | that call |
+//! | *poisoned* | gone for good | nobody |
+#![forbid(unsafe_code)]
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
+use super::sequenced::SequencedTaskRunner;
+use crate::error::{JoinError, RejectReason, Rejected};
+use crate::pool::task_builder::{Spec, Target};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::task::handle::TaskHandle;
+use crate::task::panic::drop_quietly;
+
+type Source = Option<Arc<dyn StdError + Send + Sync>>;
+type Build<T> = Box<dyn FnMut() -> Result<T, Source> + Send>;
+
+enum Slot<T> {
+    Unbuilt,
+    Ready(Box<T>),
+    Lent,
+    Poisoned(Source),
+}
+
+struct State<T> {
+    slot: Slot<T>,
+    /// How to build it, for the first time or anew.
+    build: Option<Build<T>>,
+    /// It may be built more than once.
+    rebuilds: bool,
+}
+
+struct Shared<T> {
+    state: Mutex<State<T>>,
+    /// A copy for questions: no call will be answered any more.
+    poisoned: AtomicBool,
+}
+
+/// State that lives on a sequence: built there or moved in, called there, dropped there.
+///
+/// It is a handle: clones refer to the same state, from any thread. When the last one is gone the state is dropped on its sequence, after every call made
+/// before.
+///
+/// # Guarantees
+///
+/// - Calls run in the order of posting, behind the construction, one at a time, between other tasks of the sequence.
+/// - After a panic in a call, or a construction that failed, every call is refused: [`RejectReason::Poisoned`], [`JoinError::Poisoned`] with the cause. With
+///   [`rebuilding`](Self::rebuilding) the next call builds the state anew instead.
+/// - The state is dropped on its sequence; if that takes no tasks any more, where its last user is.
+///
+/// # Examples
+///
+/// ```
+/// use overstrand::{SequenceBound, TaskTraits, ThreadPool};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// let pool = ThreadPool::builder().workers(2).build()?;
+/// let seq = pool.create_sequenced_task_runner(TaskTraits::default());
+/// let names = SequenceBound::new(&seq, Vec::new());
+/// names.post(|names| names.push("ann"))?;
+/// assert_eq!(names.call(|names| names.len()).join()?, 1);
+/// # Ok(())
+/// # }
+/// ```
+pub struct SequenceBound<T: Send + 'static>(Arc<Handle<T>>);
+
+struct Handle<T: Send + 'static> {
+    runner: SequencedTaskRunner,
+    shared: Arc<Shared<T>>,
+}
+
+impl<T: Send + 'static> SequenceBound<T> {
+    /// Moves a value in.
+    #[must_use]
+    pub fn new(runner: &SequencedTaskRunner, value: T) -> Self {
+        Self::of(runner, State { slot: Slot::Ready(Box::new(value)), build: None, rebuilds: false })
+    }
+
+    /// Builds the value on the sequence; a panic poisons it.
+    #[must_use]
+    pub fn with(runner: &SequencedTaskRunner, build: impl FnOnce() -> T + Send + 'static) -> Self {
+        Self::built(runner, once(move || Ok(build())), false)
+    }
+
+    /// Builds the value on the sequence; an error poisons it and is the source of [`JoinError::Poisoned`].
+    #[must_use]
+    pub fn try_with<E>(runner: &SequencedTaskRunner, build: impl FnOnce() -> Result<T, E> + Send + 'static) -> Self
+    where
+        E: StdError + Send + Sync + 'static,
+    {
+        Self::built(runner, once(move || build().map_err(|error| Some(Arc::new(error) as Arc<_>))), false)
+    }
+
+    /// Builds the value on the sequence, and anew after a panic in a call.
+    #[must_use]
+    pub fn rebuilding(runner: &SequencedTaskRunner, mut build: impl FnMut() -> T + Send + 'static) -> Self {
+        Self::built(runner, Box::new(move || Ok(build())), true)
+    }
+
+    fn built(runner: &SequencedTaskRunner, build: Build<T>, rebuilds: bool) -> Self {
+        let this = Self::of(runner, State { slot: Slot::Unbuilt, build: Some(build), rebuilds });
+        let shared = Arc::clone(&this.0.shared);
+        // A refusal has been reported; the first call says why there is no state.
+        let refused = this.0.runner.post(this.spec(), move || shared.ensure_built()).err();
+        drop_quietly(refused);
+        this
+    }
+
+    fn of(runner: &SequencedTaskRunner, state: State<T>) -> Self {
+        let shared = Arc::new(Shared { state: Mutex::new(state), poisoned: AtomicBool::new(false) });
+        Self(Arc::new(Handle { runner: runner.clone(), shared }))
+    }
+
+    /// The sequence that the state lives on.
+    #[must_use]
+    pub fn runner(&self) -> &SequencedTaskRunner {
+        &self.0.runner
+    }
+
+    #[track_caller]
+    fn spec(&self) -> Spec {
+        Spec::here(self.0.runner.default_traits())
+    }
+
+    /// Calls `f` with the state, in its turn on the sequence.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected`] gives the closure back: as [`SequencedTaskRunner::post_task`], and [`RejectReason::Poisoned`].
+    #[track_caller]
+    pub fn post<F: FnOnce(&mut T) + Send + 'static>(&self, f: F) -> Result<(), Rejected<F>> {
+        if self.0.shared.is_poisoned() {
+            return Err(Rejected::new(RejectReason::Poisoned, f));
+        }
+        let shared = Arc::clone(&self.0.shared);
+        self.0.runner.post_with(self.spec(), f, move |f| move || drop(shared.lend(f)))
+    }
+
+    /// Calls `f` with the state, in its turn on the sequence, and keeps the answer for the handle.
+    #[track_caller]
+    pub fn call<F, R>(&self, f: F) -> TaskHandle<R>
+    where
+        F: FnOnce(&mut T) -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        let shared = Arc::clone(&self.0.shared);
+        let answer = Target::spawn(&self.0.runner, self.spec(), move || shared.lend(f).map_err(JoinError::Poisoned));
+        answer.flatten()
+    }
+}
+
+/// A builder that may be called once.
+fn once<T>(build: impl FnOnce() -> Result<T, Source> + Send + 'static) -> Build<T> {
+    let mut build = Some(build);
+    Box::new(move || build.take().map_or(Err(None), |build| build()))
+}
+
+impl<T> Shared<T> {
+    fn is_poisoned(&self) -> bool {
+        // ORDER owned.poisoned: Acquire; what the call did that panicked is visible; pairs with owned.poison.
+        self.poisoned.load(Ordering::Acquire)
+    }
+
+    fn put(&self, slot: Slot<T>) {
+        if matches!(slot, Slot::Poisoned(_)) {
+            // ORDER owned.poison: Release; pairs with owned.poisoned.
+            self.poisoned.store(true, Ordering::Release);
+        }
+        let before = std::mem::replace(&mut self.state.lock().slot, slot);
+        drop(before);
+    }
+
+    /// Takes the state for a call; builds it if it is not there. In a turn of the sequence.
+    fn take(&self) -> Result<Box<T>, Source> {
+        let (slot, build) = {
+            let mut state = self.state.lock();
+            let slot = std::mem::replace(&mut state.slot, Slot::Lent);
+            let build = if matches!(slot, Slot::Unbuilt) { state.build.take() } else { None };
+            (slot, build)
+        };
+        match (slot, build) {
+            (Slot::Ready(value), _) => Ok(value),
+            (Slot::Unbuilt, Some(build)) => self.build(build),
+            (Slot::Poisoned(source), _) => {
+                self.put(Slot::Poisoned(source.clone()));
+                Err(source)
+            }
+            (Slot::Unbuilt | Slot::Lent, _) => {
+                self.put(Slot::Poisoned(None));
+                Err(None)
+            }
+        }
+    }
+
+    fn build(&self, mut build: Build<T>) -> Result<Box<T>, Source> {
+        // While the builder runs the slot is poisoned, which is what a panic leaves behind.
+        let poisons = Poisons(self, None);
+        let built = build();
+        let rebuilds = self.state.lock().rebuilds;
+        match built {
+            Ok(value) => {
+                poisons.disarm();
+                if rebuilds {
+                    self.state.lock().build = Some(build);
+                }
+                Ok(Box::new(value))
+            }
+            Err(source) => {
+                poisons.with(source.clone());
+                Err(source)
+            }
+        }
+    }
+
+    fn ensure_built(&self) {
+        if let Ok(value) = self.take() {
+            self.put(Slot::Ready(value));
+        }
+    }
+
+    /// Calls `f` with the state. A panic drops the state, and leaves the slot poisoned or to be built anew.
+    fn lend<R>(&self, f: impl FnOnce(&mut T) -> R) -> Result<R, Source> {
+        let mut value = self.take()?;
+        let poisons = Poisons(self, None);
+        let answer = f(&mut value);
+        poisons.disarm();
+        self.put(Slot::Ready(value));
+        Ok(answer)
+    }
+}
+
+/// Poisons the state when dropped, or has it built anew if it can be.
+struct Poisons<'a, T>(&'a Shared<T>, Source);
+
+impl<T> Poisons<'_, T> {
+    fn disarm(self) {
+        std::mem::forget(self);
+    }
+
+    fn with(mut self, source: Source) {
+        self.1 = source;
+    }
+}
+
+impl<T> Drop for Poisons<'_, T> {
+    fn drop(&mut self) {
+        let can_be_rebuilt = {
+            let state = self.0.state.lock();
+            state.rebuilds && state.build.is_some()
+        };
+        self.0.put(if can_be_rebuilt { Slot::Unbuilt } else { Slot::Poisoned(self.1.take()) });
+    }
+}
+
+impl<T: Send + 'static> Drop for Handle<T> {
+    fn drop(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let spec = Spec::here(self.runner.default_traits());
+        // The end of the state is a task like any other, behind the calls made before. Refused, it is the last user's.
+        let refused = self.runner.post(spec, move || shared.put(Slot::Poisoned(None))).err();
+        drop_quietly(refused);
+    }
+}
+
+impl<T: Send + 'static> Clone for SequenceBound<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T: Send + 'static> fmt::Debug for SequenceBound<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SequenceBound").field("is_poisoned", &self.0.shared.is_poisoned()).finish_non_exhaustive()
+    }
+}
+
+impl SequencedTaskRunner {
+    /// A callback that can be called anywhere, and cloned; `f` runs on the sequence, in the order of the calls, and is dropped there. A call that
+    /// is refused is reported as a rejection. After a panic `f` is gone, and calls do nothing.
+    ///
+    /// ```
+    /// use overstrand::{TaskTraits, ThreadPool};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// let pool = ThreadPool::builder().workers(2).build()?;
+    /// let seq = pool.create_sequenced_task_runner(TaskTraits::default());
+    /// let (tell, told) = std::sync::mpsc::channel();
+    /// let mut typed = String::new();
+    /// let on_key = seq.wrap(move |key: char| {
+    ///     typed.push(key);
+    ///     let _ = tell.send(typed.clone());
+    /// });
+    /// on_key('h');
+    /// on_key('i');
+    /// assert_eq!(told.iter().take(2).last().as_deref(), Some("hi"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn wrap<E, F>(&self, f: F) -> impl Fn(E) + Clone + Send + Sync + 'static
+    where
+        E: Send + 'static,
+        F: FnMut(E) + Send + 'static,
+    {
+        let bound = SequenceBound::new(self, f);
+        move |event| {
+            let refused = bound.post(move |f| f(event)).err();
+            drop_quietly(refused);
+        }
+    }
+}
