@@ -48,7 +48,8 @@ pub use pool::{
     ThreadPool, ThreadPoolBuilder,
 };
 pub use runner::{
-    Close, Overflow, RepeatingTaskHandle, RunnerStats, SequenceBound, SequencedTaskRunner, SequencedTaskRunnerBuilder,
+    BoxedTask, Close, Overflow, ParallelTaskRunner, ParallelTaskRunnerBuilder, RepeatingTaskHandle, RunnerStats,
+    SequenceBound, SequencedTaskRunner, SequencedTaskRunnerBuilder, TaskRunner,
 };
 pub use task::cancel::{CancelGuard, CancelReason, CancelToken, Cancelled};
 pub use task::handle::TaskHandle;
@@ -62,6 +63,7 @@ pub type TaskResult<T = ()> = Result<T, BoxError>;
 /// What the code that runs now can learn about its task.
 pub mod current {
     pub use crate::pool::worker::should_yield;
+    pub use crate::runner::runner;
     pub use crate::task::current::{cancel_token, location, locations, priority, task_name};
 }
 

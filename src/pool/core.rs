@@ -485,7 +485,7 @@ impl Core {
     pub(crate) fn discard(&self, task: Task, why: Discard, tally: Option<&Tally>) {
         self.ledger.count(self.worker_index(), Count::Started);
         if let Some(tally) = tally {
-            Tally::count(&tally.started);
+            tally.count(&tally.started);
         }
         self.discard_started(task, why, tally);
     }
@@ -495,7 +495,7 @@ impl Core {
         let meta = task.meta();
         drop_discarded(task, why);
         if let Some(tally) = tally {
-            Tally::count(&tally.dropped);
+            tally.count(&tally.dropped);
         }
         self.ledger.count(self.worker_index(), Count::Dropped);
         self.ended(meta, false);

@@ -204,6 +204,12 @@ impl ThreadPool {
         self.core().staff.active().min(self.core().settings.workers)
     }
 
+    /// True inside the tasks of this pool, those of its runners included.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.core().is_own_thread() && crate::task::current::location().is_some()
+    }
+
     /// The pool's name.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -420,7 +420,7 @@ impl Worker {
         let core = &*self.here.core;
         core.ledger.count(Some(self.here.index), Count::Started);
         if let Some(tally) = tally {
-            Tally::count(&tally.started);
+            tally.count(&tally.started);
         }
         self.slot().publish(site, meta);
         // WHY after it was counted and published: a shutdown that counts it among those that it does not wait for must find it.
@@ -490,14 +490,14 @@ impl Worker {
     #[inline]
     fn count_ran(&self, tally: Option<&Tally>) {
         if let Some(tally) = tally {
-            Tally::count(&tally.ran);
+            tally.count(&tally.ran);
         }
         self.core().ledger.count(Some(self.here.index), Count::Ran);
     }
 
     fn count_void(&self, tally: Option<&Tally>) {
         if let Some(tally) = tally {
-            Tally::count(&tally.dropped);
+            tally.count(&tally.dropped);
         }
         self.core().ledger.count(Some(self.here.index), Count::Dropped);
     }
@@ -505,7 +505,7 @@ impl Worker {
     #[cold]
     fn count_panic(&self, site: &'static Site, message: Option<&str>, tally: Option<&Tally>) {
         if let Some(tally) = tally {
-            Tally::count(&tally.panicked);
+            tally.count(&tally.panicked);
         }
         self.core().ledger.count(Some(self.here.index), Count::Panicked);
         let running = self.slot().running_at(site);

@@ -40,6 +40,8 @@ pub(crate) enum Room {
     /// There is a place, and it is taken.
     Reserved,
     Refused,
+    /// The poster runs the task itself.
+    CallerRuns,
     /// The oldest task must go first.
     DropOldest,
 }
@@ -70,6 +72,7 @@ impl Bound {
         }
         match self.overflow {
             Overflow::DropOldest => Room::DropOldest,
+            Overflow::CallerRuns => Room::CallerRuns,
             Overflow::Block if may_block => {
                 let look = || {
                     let reserved = self.try_reserve();

@@ -5,16 +5,32 @@ mod bound;
 pub(crate) mod current;
 mod lane;
 mod owned;
+mod parallel;
 mod repeating;
 mod reply;
 mod sequence;
 pub(crate) mod sequenced;
+mod slots;
+mod task_runner;
 
 #[cfg(test)]
 mod tests;
 
+use crate::sync::unmodelled::{AtomicU64, Ordering};
+
+/// The next runner's number; 0 means "none".
+static IDS: AtomicU64 = AtomicU64::new(1);
+
+/// A number that no other runner has.
+fn next_id() -> u64 {
+    // Relaxed: a number of its own, nothing more.
+    IDS.fetch_add(1, Ordering::Relaxed)
+}
+
 pub use bound::Overflow;
 pub use owned::SequenceBound;
+pub use parallel::{ParallelTaskRunner, ParallelTaskRunnerBuilder};
 pub use repeating::RepeatingTaskHandle;
 pub use sequence::RunnerStats;
 pub use sequenced::{Close, SequencedTaskRunner, SequencedTaskRunnerBuilder};
+pub use task_runner::{BoxedTask, TaskRunner, runner};

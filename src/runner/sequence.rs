@@ -173,7 +173,7 @@ impl Sequence {
                 Room::Reserved => return Ok(()),
                 Room::Refused if self.is_closed() => return Err(RejectReason::Closed),
                 Room::Refused if self.core.tracker.is_started() => return Err(RejectReason::ShutDown),
-                Room::Refused => return Err(RejectReason::Full),
+                Room::Refused | Room::CallerRuns => return Err(RejectReason::Full),
                 Room::DropOldest => self.drop_oldest(bound),
             }
         }

@@ -8,23 +8,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bound::{Bound, Overflow};
-use super::current;
 use super::sequence::{RunnerStats, Sequence, SequenceReceiver};
+use super::{current, next_id};
 use crate::error::{BuildError, RejectReason, Rejected, WaitError};
 use crate::park::Wait;
 use crate::pool::core::Core;
 use crate::pool::task_builder::{Due, Spec, Target};
 use crate::pool::timer::Receiver;
 use crate::pool::{DelayedTaskHandle, TaskBuilder, ThreadPool};
-use crate::sync::unmodelled::{AtomicU64, Ordering};
 use crate::task::current::{Name, name_of};
 use crate::task::handle::{Packet, PacketBody, Pending, TaskHandle};
 use crate::task::raw::{Erased, Runner};
 use crate::task::traits::{Priority, TaskTraits};
 use crate::time::Moment;
-
-/// The next sequence's number; 0 means "none".
-static IDS: AtomicU64 = AtomicU64::new(1);
 
 /// A virtual thread: runs its tasks in the order of posting, one at a time, so that the state they own needs no lock.
 ///
@@ -77,9 +73,7 @@ impl SequencedTaskRunner {
     }
 
     fn new(core: &Arc<Core>, traits: TaskTraits, name: Option<Name>, bound: Option<Bound>) -> Self {
-        // Relaxed: a number of its own, nothing more.
-        let id = IDS.fetch_add(1, Ordering::Relaxed);
-        Self(Sequence::new(Arc::clone(core), traits, Runner { id, name }, bound))
+        Self(Sequence::new(Arc::clone(core), traits, Runner { id: next_id(), name }, bound))
     }
 
     fn sequence(&self) -> &Sequence {
@@ -96,6 +90,11 @@ impl SequencedTaskRunner {
     #[must_use]
     pub fn is_current(&self) -> bool {
         crate::task::current::sequence() == self.sequence().runner.id
+    }
+
+    /// Tells sequences apart.
+    pub(crate) fn number(&self) -> u64 {
+        self.sequence().runner.id
     }
 
     /// The sequence's name, if it was given one.

@@ -30,6 +30,8 @@ pub(crate) struct Context {
     site: Cell<Option<&'static Site>>,
     meta: Cell<Option<Meta>>,
     sequence: Cell<u64>,
+    /// The parallel runner whose turn this thread runs, 0 for none.
+    group: Cell<u64>,
     name: RefCell<Option<Name>>,
     owner: RefCell<Option<Arc<dyn Owner>>>,
 }
@@ -39,6 +41,7 @@ local! {
         site: Cell::new(None),
         meta: Cell::new(None),
         sequence: Cell::new(0),
+        group: Cell::new(0),
         name: RefCell::new(None),
         owner: RefCell::new(None),
     };
@@ -75,6 +78,7 @@ pub(crate) fn suspend() -> Suspended {
         site: context.site.take(),
         meta: context.meta.take(),
         sequence: context.sequence.take(),
+        group: context.group.take(),
         name: context.name.take(),
         owner: context.owner.take(),
     })
@@ -86,6 +90,7 @@ pub(crate) struct Suspended {
     site: Option<&'static Site>,
     meta: Option<Meta>,
     sequence: u64,
+    group: u64,
     name: Option<Name>,
     owner: Option<Arc<dyn Owner>>,
 }
@@ -97,6 +102,7 @@ impl Drop for Suspended {
             context.site.set(self.site.take());
             context.meta.set(self.meta.take());
             context.sequence.set(self.sequence);
+            context.group.set(self.group);
             drop(context.name.replace(self.name.take()));
             drop(context.owner.replace(self.owner.take()));
         });
@@ -123,6 +129,16 @@ pub(crate) fn set_sequence(id: u64) -> u64 {
 #[inline]
 pub(crate) fn sequence() -> u64 {
     read(|context| context.sequence.get()).unwrap_or(0)
+}
+
+/// Sets the parallel runner whose turn this thread runs (0: none); gives back the one before.
+pub(crate) fn set_group(id: u64) -> u64 {
+    read(|context| context.group.replace(id)).unwrap_or(0)
+}
+
+/// The parallel runner whose turn this thread runs, 0 for none.
+pub(crate) fn group() -> u64 {
+    read(|context| context.group.get()).unwrap_or(0)
 }
 
 /// The site that a post from this thread descends from.

@@ -127,6 +127,13 @@ where
         Verdict::Deliver(self)
     }
 
+    /// Runs the task on the poster's own thread, where a full queue asks for that.
+    pub(crate) fn run_here(self: Arc<Self>) {
+        if let Verdict::Deliver(result) = self.run() {
+            result.deliver();
+        }
+    }
+
     /// Ends the packet without running it; true when this call did.
     fn abandon(&self, why: JoinError) -> bool {
         let Some(closure) = self.claim(DONE) else { return false };

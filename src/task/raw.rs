@@ -45,9 +45,10 @@ pub(crate) trait Deliver: Send + Sync {
     fn deliver(&self) -> bool;
 }
 
-/// Counters of the runner that a task belongs to; written by the thread that has the runner's turn.
+/// Counters of the runner that a task belongs to; written by the thread that has the runner's turn, or by several if they are shared.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
+    is_shared: bool,
     pub(crate) started: AtomicU64,
     pub(crate) ran: AtomicU64,
     pub(crate) panicked: AtomicU64,
@@ -55,9 +56,19 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Counts one; only the thread that has the turn may call this.
+    /// Counters of a runner whose tasks run at the same time.
+    pub(crate) fn shared() -> Self {
+        Self { is_shared: true, ..Self::default() }
+    }
+
+    /// Counts one in a counter of this tally; unless it is shared, only the thread that has the turn may call this.
     #[inline]
-    pub(crate) fn count(counter: &AtomicU64) {
+    pub(crate) fn count(&self, counter: &AtomicU64) {
+        if self.is_shared {
+            // ORDER tally.shared: AcqRel; as tally.count; pairs with tally.read, tally.shared.
+            counter.fetch_add(1, Ordering::AcqRel);
+            return;
+        }
         // Relaxed: there is one writer at a time, and turns are ordered.
         let value = counter.load(Ordering::Relaxed) + 1;
         // ORDER tally.count: Release; earlier counts are seen by who sees this one; pairs with tally.read.
@@ -65,7 +76,7 @@ impl Tally {
     }
 
     pub(crate) fn read(counter: &AtomicU64) -> u64 {
-        // ORDER tally.read: Acquire; see above; pairs with tally.count.
+        // ORDER tally.read: Acquire; see above; pairs with tally.count, tally.shared.
         counter.load(Ordering::Acquire)
     }
 }

@@ -9,6 +9,7 @@
 //! | `forgotten` | what a dropped environment fails the test for |
 //! | `faults` | injected faults, coverage, convergence |
 //! | `owned` | owned state, callbacks, replies |
+//! | `parallel` | bounded concurrency |
 //! | `repeating` | tasks that repeat, tokens that end them |
 //! | `mixed` | the big scenario, and the core's promises over seeds |
 
@@ -19,6 +20,7 @@ mod faults;
 mod forgotten;
 mod mixed;
 mod owned;
+mod parallel;
 mod repeating;
 mod seeds;
 

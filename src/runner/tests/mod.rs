@@ -2,3 +2,5 @@
 
 #[cfg(overstrand_loom)]
 mod lane_loom;
+#[cfg(overstrand_loom)]
+mod slots_loom;

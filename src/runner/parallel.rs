@@ -1,0 +1,652 @@
+//! Bounded concurrency: tasks of one runner run at the same time, but never more than so many (see `slots` for the protocol).
+#![forbid(unsafe_code)]
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::bound::{Bound, Overflow, Room};
+use super::next_id;
+use super::sequence::RunnerStats;
+use super::sequenced::Close;
+use super::slots::{SLOTS_MAX, Slots};
+use crate::error::{BuildError, RejectReason, Rejected, WaitError};
+use crate::park::{Bell, Wait};
+use crate::pool::core::{Core, drop_discarded, until_settled};
+use crate::pool::ledger::Count;
+use crate::pool::task_builder::{Due, Spec, Target};
+use crate::pool::timer::Receiver;
+use crate::pool::{DelayedTaskHandle, TaskBuilder, ThreadPool};
+use crate::queue::steal::Injector;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use crate::sync::thread::yield_now;
+use crate::task::current::{self, Name, name_of};
+use crate::task::handle::{Packet, PacketBody, Pending, TaskHandle};
+use crate::task::raw::{Discard, Erased, Opened, Runnable, Runner, Tally, Task, Ticket, Turn};
+use crate::task::traits::{Meta, Priority, TaskTraits};
+use crate::time::Moment;
+
+const CLOSED: u8 = 1;
+const DISCARDING: u8 = 2;
+
+/// What the handles and tickets of one parallel runner share.
+pub(crate) struct Parallel {
+    slots: Slots,
+    queues: [Injector<Ticket>; 3],
+    /// What was posted while a flush waits.
+    held: Mutex<VecDeque<Task>>,
+    bound: Option<Bound>,
+    control: AtomicU8,
+    /// Rings when a slot ends.
+    ended: Bell,
+    tally: Tally,
+    posted: AtomicU64,
+    posted_delayed: AtomicU64,
+    ripened: AtomicU64,
+    dropped_delayed: AtomicU64,
+    overflowed: AtomicU64,
+    rejected: AtomicU64,
+    /// Tasks dropped by close or shutdown.
+    discarded: AtomicU64,
+    core: Arc<Core>,
+    traits: TaskTraits,
+    runner: Runner,
+}
+
+fn add(counter: &AtomicU64) {
+    // ORDER parallel.add: AcqRel; as the ledger's; pairs with parallel.read.
+    counter.fetch_add(1, Ordering::AcqRel);
+}
+
+fn read(counter: &AtomicU64) -> u64 {
+    // ORDER parallel.read: Acquire; pairs with parallel.add.
+    counter.load(Ordering::Acquire)
+}
+
+impl Parallel {
+    fn control(&self) -> u8 {
+        // ORDER parallel.control: Acquire; what the closer did before is visible; pairs with parallel.close.
+        self.control.load(Ordering::Acquire)
+    }
+
+    fn admit(&self, meta: Meta) -> Result<Room, RejectReason> {
+        if self.control() & CLOSED != 0 {
+            return Err(RejectReason::Closed);
+        }
+        if let Some(bound) = &self.bound {
+            let is_over = || self.control() & CLOSED != 0 || self.core.tracker.is_started();
+            loop {
+                match bound.reserve(!self.core.is_own_thread(), is_over) {
+                    Room::Reserved => break,
+                    Room::CallerRuns => return Ok(Room::CallerRuns),
+                    Room::Refused if self.control() & CLOSED != 0 => return Err(RejectReason::Closed),
+                    Room::Refused if self.core.tracker.is_started() => return Err(RejectReason::ShutDown),
+                    Room::Refused => return Err(RejectReason::Full),
+                    Room::DropOldest => self.drop_oldest(bound),
+                }
+            }
+        }
+        let admitted = self.core.admit(meta);
+        if let (Err(_), Some(bound)) = (&admitted, &self.bound) {
+            bound.release();
+        }
+        admitted.map(|()| Room::Reserved)
+    }
+
+    fn drop_oldest(&self, bound: &Bound) {
+        if !self.slots.claim() {
+            return yield_now();
+        }
+        let task = self.pop();
+        bound.release();
+        add(&self.overflowed);
+        self.core.discard(task, Discard::Overflow, None);
+    }
+
+    /// A task that was claimed; the most urgent class first, in the order of posting within one.
+    fn pop(&self) -> Task {
+        loop {
+            for class in Priority::DESCENDING {
+                let queue = &self.queues[class.index()];
+                if let Some(ticket) = until_settled(|| queue.steal()) {
+                    match ticket.open() {
+                        Opened::Task(task) => return task,
+                        Opened::Object(_) => unreachable!("only tasks are queued here"),
+                    }
+                }
+            }
+            // WHY: its poster has counted it and not appended it yet.
+            yield_now();
+        }
+    }
+
+    fn push(this: &Arc<Erased<Self>>, task: Task) {
+        let parallel = &this.object;
+        add(&parallel.posted);
+        parallel.core.ledger.count(parallel.core.worker_index(), Count::Posted);
+        Self::queue(this, task);
+    }
+
+    fn queue(this: &Arc<Erased<Self>>, task: Task) {
+        let parallel = &this.object;
+        if current::group() == parallel.runner.id {
+            // WHY: a task that waits for what it has just posted must not wait for a flush that waits for it.
+            parallel.slots.count_always();
+        } else if !parallel.slots.count() {
+            let mut held = parallel.held.lock();
+            // WHY again: the flush may have ended before this lock was taken, with nobody left to bring what is held.
+            if parallel.slots.is_flushing() {
+                return held.push_back(task);
+            }
+            drop(held);
+            parallel.slots.count_always();
+        }
+        let class = parallel.enqueue(task);
+        Self::fill_one(this, class);
+    }
+
+    /// (B) of a counted task.
+    fn enqueue(&self, task: Task) -> Priority {
+        let class = task.meta().priority();
+        self.queues[class.index()].push(Ticket::of_task(task));
+        class
+    }
+
+    fn fill_one(this: &Arc<Erased<Self>>, class: Priority) -> bool {
+        let takes = this.object.slots.take_slot();
+        if takes {
+            this.object.core.submit(Ticket::of_object(Arc::clone(this)), class);
+        }
+        takes
+    }
+
+    fn discard_reason(&self, meta: Meta) -> Option<Discard> {
+        let by_close = (self.control() & DISCARDING != 0).then_some(Discard::Closed);
+        let by_shutdown = (self.core.tracker.is_started() && !meta.blocks_shutdown()).then_some(Discard::ShutDown);
+        by_close.or(by_shutdown)
+    }
+
+    fn run_one(&self, turn: &mut dyn Turn) {
+        let task = self.pop();
+        if let Some(bound) = &self.bound {
+            bound.release();
+        }
+        match self.discard_reason(task.meta()) {
+            Some(Discard::Closed) => {
+                add(&self.discarded);
+                turn.discard(task, Discard::Closed, &self.tally);
+            }
+            Some(_) => {
+                add(&self.discarded);
+                turn.run(task, &self.tally);
+            }
+            None => turn.run(task, &self.tally),
+        }
+    }
+
+    /// Waits until everything posted before is over. While it waits no later task starts, if it is a barrier.
+    fn flush(this: &Arc<Erased<Self>>, wait: Wait) -> Result<(), WaitError> {
+        let parallel = &this.object;
+        if current::group() == parallel.runner.id {
+            return Err(WaitError::WouldDeadlock);
+        }
+        let deadline = wait;
+        let begun = parallel.ended.wait_until(|| parallel.slots.begin_flush().then_some(()), deadline);
+        if begun.is_none() {
+            return Err(WaitError::TimedOut);
+        }
+        let look = || {
+            let is_done = parallel.slots.is_quiet();
+            (is_done || parallel.core.tracker.is_complete()).then_some(is_done)
+        };
+        let ended = Bell::wait_for_either([&parallel.ended, &parallel.core.ended], look, deadline);
+        Self::release_held(this);
+        match ended {
+            None => Err(WaitError::TimedOut),
+            Some(true) if read(&parallel.discarded) == 0 => Ok(()),
+            _ if parallel.core.tracker.is_started() => Err(WaitError::ShutDown),
+            _ => Err(WaitError::Closed),
+        }
+    }
+
+    /// The flush is over: what was held back is queued, in its order, before anything posted from now on.
+    fn release_held(this: &Arc<Erased<Self>>) {
+        let parallel = &this.object;
+        {
+            let mut held = parallel.held.lock();
+            for task in held.drain(..) {
+                parallel.slots.count_always();
+                parallel.enqueue(task);
+            }
+            parallel.slots.end_flush();
+        }
+        while Self::fill_one(this, parallel.traits.priority()) {}
+        parallel.ended.ring();
+    }
+
+    fn stats(&self) -> RunnerStats {
+        let panicked = Tally::read(&self.tally.panicked);
+        let (ran, dropped) = (Tally::read(&self.tally.ran), Tally::read(&self.tally.dropped));
+        let (overflowed, dropped_delayed) = (read(&self.overflowed), read(&self.dropped_delayed));
+        let started = Tally::read(&self.tally.started).max(ran + dropped);
+        let ripened = read(&self.ripened);
+        let posted_delayed = read(&self.posted_delayed);
+        let posted = read(&self.posted) + ripened;
+        let queued = posted.saturating_sub(started + overflowed);
+        RunnerStats {
+            posted: started + overflowed + queued + (posted_delayed - ripened),
+            ran,
+            queued,
+            delayed: posted_delayed - ripened - dropped_delayed,
+            running: started - ran - dropped,
+            dropped: dropped + overflowed + dropped_delayed,
+            rejected: read(&self.rejected),
+            panicked: panicked.min(ran),
+        }
+    }
+}
+
+impl Runnable for Parallel {
+    fn run(this: Arc<Erased<Self>>, turn: &mut dyn Turn) {
+        let parallel = &this.object;
+        turn.enter(&parallel.runner);
+        let before = current::set_group(parallel.runner.id);
+        let goes_on = loop {
+            if !parallel.slots.claim() {
+                if parallel.slots.end_slot() {
+                    break false;
+                }
+                continue;
+            }
+            parallel.run_one(turn);
+            if parallel.slots.is_over_limit() && parallel.slots.end_slot() {
+                break false;
+            }
+            if turn.is_over() {
+                break true;
+            }
+        };
+        current::set_group(before);
+        if goes_on {
+            let class = turn.class();
+            return turn.requeue(Ticket::of_object(this), class);
+        }
+        parallel.ended.ring();
+    }
+}
+
+/// A task of the runner whose delay is over, or never will be.
+struct ParallelReceiver(Arc<Erased<Parallel>>);
+
+impl Receiver for ParallelReceiver {
+    fn ripen(&self, task: Task) {
+        let parallel = &self.0.object;
+        if parallel.control() & DISCARDING != 0 || !parallel.core.tracker.admit(task.meta()) {
+            return self.drop_unripe(task);
+        }
+        if let Some(bound) = &parallel.bound {
+            bound.add_ripe();
+        }
+        parallel.core.ledger.count(parallel.core.worker_index(), Count::Ripened);
+        add(&parallel.ripened);
+        Parallel::queue(&self.0, task);
+    }
+
+    fn drop_unripe(&self, task: Task) {
+        let parallel = &self.0.object;
+        drop_discarded(task, Discard::ShutDown);
+        add(&parallel.dropped_delayed);
+        parallel.core.ledger.count(parallel.core.worker_index(), Count::DroppedDelayed);
+    }
+}
+
+/// Runs tasks at the same time, but never more of them than so many.
+///
+/// It is a handle: clones post to the same runner, from any thread. When the last one is gone the runner runs what was accepted and frees itself. It owns no thread.
+///
+/// # Guarantees
+///
+/// - At most `max_concurrency` of its tasks run at once; [`set_max_concurrency`](Self::set_max_concurrency) takes effect at once in both directions, but
+///   stops nothing that runs (CTL-4).
+/// - Tasks of one priority start in the order of posting.
+/// - [`flush`](Self::flush) is a barrier: no task posted after it began starts before it is over, but for those that its own tasks post meanwhile.
+/// - All that holds for posts to a pool: POST-1 to POST-9, SHUT-1, SHUT-2.
+///
+/// # Not guaranteed
+///
+/// The order in which tasks end. A lock-free post while a flush waits: what comes later is held back behind a lock.
+///
+/// # Examples
+///
+/// ```
+/// use overstrand::{TaskTraits, ThreadPool};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// let pool = ThreadPool::builder().workers(4).build()?;
+/// let fetcher = pool.create_parallel_task_runner(TaskTraits::user_visible().may_block(), 2)?;
+/// for page in 0..10 {
+///     fetcher.post_task(move || println!("page {page}, and at most one other just now"))?;
+/// }
+/// fetcher.flush()?;
+/// assert_eq!(fetcher.stats().ran, 10);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct ParallelTaskRunner(Arc<Erased<Parallel>>);
+
+impl ParallelTaskRunner {
+    /// Configures a parallel runner of that pool.
+    pub fn builder(pool: &ThreadPool) -> ParallelTaskRunnerBuilder<'_> {
+        ParallelTaskRunnerBuilder { pool, name: None, traits: TaskTraits::default(), bound: None, limit: None }
+    }
+
+    fn parallel(&self) -> &Parallel {
+        &self.0.object
+    }
+
+    /// True inside the tasks of this runner, and nowhere else.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        current::group() == self.parallel().runner.id
+    }
+
+    /// The runner's name, if it was given one.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.parallel().runner.name.as_deref()
+    }
+
+    /// Runs a closure when its turn comes and a place is free.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected`] gives the closure back: the pool is shutting down, the runner is closed, its queue is full.
+    #[track_caller]
+    pub fn post_task<F: FnOnce() + Send + 'static>(&self, f: F) -> Result<(), Rejected<F>> {
+        self.post(Spec::here(self.parallel().traits), f)
+    }
+
+    /// Runs a closure when `delay` is over, never earlier by the monotonic clock (DLY-1), and a place is free then.
+    ///
+    /// # Errors
+    ///
+    /// As [`post_task`](Self::post_task).
+    #[track_caller]
+    pub fn post_delayed_task<F>(&self, delay: Duration, f: F) -> Result<DelayedTaskHandle, Rejected<F>>
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        self.post_delayed(Spec::here(self.parallel().traits), delay, f)
+    }
+
+    /// Runs a closure and keeps its result for the handle; a rejection surfaces in [`TaskHandle::join`].
+    #[track_caller]
+    pub fn spawn<F, T>(&self, f: F) -> TaskHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        Target::spawn(self, Spec::here(self.parallel().traits), f)
+    }
+
+    /// Says more about one task: its name, priority, delay.
+    pub fn task(&self) -> TaskBuilder<'_, Self> {
+        TaskBuilder::new(self, self.parallel().traits)
+    }
+
+    /// How many of its tasks may run at once.
+    #[must_use]
+    pub fn max_concurrency(&self) -> usize {
+        self.parallel().slots.limit()
+    }
+
+    /// Lets more or fewer of its tasks run at once, from now on (CTL-4).
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`]: zero, or more than 8,388,607.
+    pub fn set_max_concurrency(&self, limit: usize) -> Result<(), BuildError> {
+        check_limit(limit)?;
+        self.parallel().slots.set_limit(limit);
+        while Parallel::fill_one(&self.0, self.parallel().traits.priority()) {}
+        Ok(())
+    }
+
+    /// Waits until everything posted before is over; nothing posted later starts before that.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::WouldDeadlock`] inside a task of the runner; [`WaitError::Closed`] or [`WaitError::ShutDown`] when something was dropped instead.
+    pub fn flush(&self) -> Result<(), WaitError> {
+        Parallel::flush(&self.0, Wait::on("a flush of a parallel runner"))
+    }
+
+    /// As [`flush`](Self::flush), for at most `limit` of monotonic time.
+    ///
+    /// # Errors
+    ///
+    /// As [`flush`](Self::flush); [`WaitError::TimedOut`] when the time is over first: the barrier is lifted then.
+    pub fn wait_idle(&self, limit: Duration) -> Result<(), WaitError> {
+        Parallel::flush(&self.0, Wait::on("an idle parallel runner").at_most(Some(limit)))
+    }
+
+    /// Refuses posts from now on; with [`Close::Discard`] what has not started is dropped when its turn comes. Returns at once.
+    pub fn close(&self, how: Close) {
+        let flags = if how == Close::Discard { CLOSED | DISCARDING } else { CLOSED };
+        // ORDER parallel.close: Release; pairs with parallel.control.
+        self.parallel().control.fetch_or(flags, Ordering::Release);
+        if let Some(bound) = &self.parallel().bound {
+            bound.end_waits();
+        }
+    }
+
+    /// The runner's counters.
+    #[must_use]
+    pub fn stats(&self) -> RunnerStats {
+        self.parallel().stats()
+    }
+
+    #[cold]
+    fn reject<P>(&self, parts: P, spec: Spec, reason: RejectReason) -> Rejected<P> {
+        let parallel = self.parallel();
+        add(&parallel.rejected);
+        parallel.core.reject(parts, spec.name, spec.location, parallel.runner.name.clone(), reason)
+    }
+}
+
+impl Target for ParallelTaskRunner {
+    fn post_with<P, F>(&self, spec: Spec, parts: P, wrap: impl FnOnce(P) -> F) -> Result<(), Rejected<P>>
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        let meta = Meta::new(spec.traits);
+        match self.parallel().admit(meta) {
+            Err(reason) => Err(self.reject(parts, spec, reason)),
+            Ok(Room::CallerRuns) => {
+                wrap(parts)();
+                Ok(())
+            }
+            Ok(_) => {
+                Parallel::push(&self.0, Core::wrap(wrap(parts), spec.location, meta, spec.name));
+                Ok(())
+            }
+        }
+    }
+
+    fn spawn<F, T>(&self, spec: Spec, f: F) -> TaskHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let packet = Packet::new(f, 0, spec.location);
+        let meta = Meta::new(spec.traits);
+        match self.parallel().admit(meta) {
+            Err(reason) => {
+                packet.reject(reason);
+                let _ = self.reject((), spec, reason);
+            }
+            Ok(Room::CallerRuns) => Arc::clone(&packet).run_here(),
+            Ok(_) => {
+                let body = PacketBody(Arc::clone(&packet));
+                Parallel::push(&self.0, Core::wrap_body(body, spec.location, meta, spec.name));
+            }
+        }
+        TaskHandle::new(packet)
+    }
+
+    fn post_at<F>(&self, spec: Spec, due: Due, f: F) -> Result<DelayedTaskHandle, Rejected<F>>
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        let parallel = self.parallel();
+        let meta = Meta::new(spec.traits);
+        let packet = Packet::new(f, 0, spec.location);
+        let task = Core::wrap_body(PacketBody(Arc::clone(&packet)), spec.location, meta, spec.name.clone());
+        let refused = |task: Task, reason| {
+            drop(task);
+            self.reject((), spec.clone(), reason)
+        };
+        let Due::At(due) = due else {
+            match parallel.admit(meta) {
+                Err(reason) => return Err(packet.take_back(|| refused(task, reason))),
+                Ok(Room::CallerRuns) => packet.clone().run_here(),
+                Ok(_) => Parallel::push(&self.0, task),
+            }
+            return Ok(DelayedTaskHandle::immediate(packet));
+        };
+        if parallel.control() & CLOSED != 0 {
+            return Err(packet.take_back(|| refused(task, RejectReason::Closed)));
+        }
+        let receiver: Arc<dyn Receiver> = Arc::new(ParallelReceiver(Arc::clone(&self.0)));
+        let accepted = || {
+            parallel.core.ledger.count(parallel.core.worker_index(), Count::PostedDelayed);
+            add(&parallel.posted_delayed);
+        };
+        match parallel.core.insert_timer(due, task, Arc::clone(&receiver), accepted) {
+            Ok(inserted) => Ok(DelayedTaskHandle::timed(packet, &parallel.core, receiver, inserted.key)),
+            Err(task) => Err(packet.take_back(|| refused(task, RejectReason::ShutDown))),
+        }
+    }
+
+    type Anchor = Self;
+
+    fn anchor(&self) -> Self {
+        self.clone()
+    }
+
+    fn default_traits(&self) -> TaskTraits {
+        self.parallel().traits
+    }
+
+    fn now(&self) -> Moment {
+        self.parallel().core.clock.now()
+    }
+}
+
+impl fmt::Debug for ParallelTaskRunner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ParallelTaskRunner")
+            .field("name", &self.name())
+            .field("max_concurrency", &self.max_concurrency())
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+fn check_limit(limit: usize) -> Result<(), BuildError> {
+    if (1..=SLOTS_MAX).contains(&limit) {
+        return Ok(());
+    }
+    Err(BuildError::new("max_concurrency", limit, "must be 1 to 8388607"))
+}
+
+/// Configures a [`ParallelTaskRunner`]; made by [`ParallelTaskRunner::builder`].
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct ParallelTaskRunnerBuilder<'a> {
+    pool: &'a ThreadPool,
+    name: Option<Name>,
+    traits: TaskTraits,
+    bound: Option<(usize, Overflow)>,
+    limit: Option<usize>,
+}
+
+impl ParallelTaskRunnerBuilder<'_> {
+    /// A name, shown in reports and spans.
+    pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.name = Some(name_of(name));
+        self
+    }
+
+    /// The traits of its tasks.
+    pub fn traits(mut self, traits: impl Into<TaskTraits>) -> Self {
+        self.traits = traits.into();
+        self
+    }
+
+    /// How many of its tasks may run at once; without this, as many as the pool has workers.
+    pub fn max_concurrency(mut self, limit: usize) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// How many tasks may wait, and what happens to the next one; without this the queue is unbounded (POST-9).
+    pub fn capacity(mut self, capacity: usize, overflow: Overflow) -> Self {
+        self.bound = Some((capacity, overflow));
+        self
+    }
+
+    /// Makes the runner.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`]: a limit that is out of range, a capacity of zero.
+    pub fn build(self) -> Result<ParallelTaskRunner, BuildError> {
+        let core = Arc::clone(self.pool.core());
+        let limit = self.limit.unwrap_or(core.settings.workers);
+        check_limit(limit)?;
+        let bound = match self.bound {
+            Some((0, _)) => return Err(BuildError::new("capacity", 0, "must be at least 1")),
+            Some((capacity, overflow)) => Some(Bound::new(capacity, overflow)),
+            None => None,
+        };
+        Ok(ParallelTaskRunner(Erased::new(Parallel {
+            slots: Slots::new(limit),
+            queues: std::array::from_fn(|_| Injector::new()),
+            held: Mutex::default(),
+            bound,
+            control: AtomicU8::new(0),
+            ended: Bell::new(),
+            tally: Tally::shared(),
+            posted: AtomicU64::new(0),
+            posted_delayed: AtomicU64::new(0),
+            ripened: AtomicU64::new(0),
+            dropped_delayed: AtomicU64::new(0),
+            overflowed: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
+            discarded: AtomicU64::new(0),
+            core,
+            traits: self.traits,
+            runner: Runner { id: next_id(), name: self.name },
+        })))
+    }
+}
+
+impl ThreadPool {
+    /// A runner that runs at most so many of its tasks at once; see [`ParallelTaskRunner::builder`] for more.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`]: zero, or more than 8,388,607.
+    pub fn create_parallel_task_runner(
+        &self,
+        traits: TaskTraits,
+        max_concurrency: usize,
+    ) -> Result<ParallelTaskRunner, BuildError> {
+        ParallelTaskRunner::builder(self).traits(traits).max_concurrency(max_concurrency).build()
+    }
+}

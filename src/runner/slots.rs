@@ -1,0 +1,155 @@
+//! The state word of a parallel runner: how much is queued, and how many run.
+//!
+//! # The word
+//!
+//! | bits | what |
+//! |---|---|
+//! | 0 | *flushing*: a barrier waits, later posts are held back |
+//! | 1–23 | *slots* in use: tickets queued in the pool, or turns that run |
+//! | 24–63 | tasks *queued*: counted, and not claimed by a slot |
+//!
+//! | transition | by whom | when |
+//! |---|---|---|
+//! | queued + 1 | a poster, before it appends | not *flushing* |
+//! | slots + 1 | a poster after it appended; whoever lifts the limit | queued > 0 and slots < limit; it owes the pool a ticket |
+//! | queued − 1 | a slot: it *claims* a task and will pop one | queued > 0 |
+//! | slots − 1 | a slot that ends | queued = 0, or slots > limit |
+//! | to *flushing* | a flush | not *flushing* |
+//! | from *flushing* | that flush, under the lock of what is held back | queued = 0 and slots = 0 |
+//!
+//! # Steps seen by a poster
+//!
+//! (A) Count the task. (B) Append it. (C) Take a slot if there is one free, and queue a ticket for it.
+//!
+//! # Steps seen by a slot
+//!
+//! (D) Claim a task; (E) pop one, which (B) may not have appended yet; (F) run it; again from (D), for a bounded turn. (G) Nothing queued: end the slot.
+//!
+//! # The bad interleavings
+//!
+//! *A task without a slot*: the poster sees all slots taken at (C), and the last slot ends at (G). Excluded, since both are exchanges of one word: if (A) is first,
+//! (G) sees a task and goes on; if (G) is first, (C) sees a free slot.
+//!
+//! *A claim without a task*: the count comes before the append, so that a flush which sees nothing queued has missed nothing that its own thread posted. The
+//! slot that claims early waits for the poster's next instructions; this is the one place where progress waits for another thread.
+//!
+//! *A lowered limit*: slots above it end after their task; those left see what is queued.
+//!
+//! Limits: 2^40 queued tasks, 2^23 slots.
+//!
+//! Witnessed by `tests::loom_*` in `runner/tests/slots_loom.rs`.
+#![forbid(unsafe_code)]
+
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use crate::zoo;
+
+const FLUSHING: u64 = 1;
+const SLOT_ONE: u64 = 1 << 1;
+const QUEUED_SHIFT: u32 = 24;
+const QUEUED_ONE: u64 = 1 << QUEUED_SHIFT;
+
+/// The most slots that a runner may have.
+pub(crate) const SLOTS_MAX: usize = (1 << 23) - 1;
+
+fn queued(word: u64) -> u64 {
+    word >> QUEUED_SHIFT
+}
+
+fn slots(word: u64) -> usize {
+    (word % QUEUED_ONE / SLOT_ONE) as usize
+}
+
+/// The word, and the limit beside it.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    word: AtomicU64,
+    limit: AtomicUsize,
+}
+
+impl Slots {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { word: AtomicU64::new(0), limit: AtomicUsize::new(limit) }
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        // ORDER slots.limit: Acquire; pairs with slots.set.
+        self.limit.load(Ordering::Acquire)
+    }
+
+    /// Sets the limit. One that was lifted leaves slots to be taken.
+    pub(crate) fn set_limit(&self, limit: usize) {
+        // ORDER slots.set: Release; pairs with slots.limit.
+        self.limit.store(limit, Ordering::Release);
+    }
+
+    fn exchange(&self, next: impl FnMut(u64) -> Option<u64>) -> Option<u64> {
+        // ORDER slots.exchange: AcqRel; publishes what came before to who acts on the word, and sees theirs; pairs with slots.exchange, slots.look.
+        self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, next).ok()
+    }
+
+    /// (A); false while a flush holds posts back.
+    #[must_use = "a post that is held back must not be queued"]
+    pub(crate) fn count(&self) -> bool {
+        self.exchange(|word| (word & FLUSHING == 0).then_some(word + QUEUED_ONE)).is_some()
+    }
+
+    /// (A), for a task that was held back or accepted before.
+    pub(crate) fn count_always(&self) {
+        let _ = self.exchange(|word| Some(word + QUEUED_ONE));
+    }
+
+    /// (C); true when a ticket must be queued.
+    #[must_use = "a slot that is taken needs a ticket"]
+    pub(crate) fn take_slot(&self) -> bool {
+        let take = |word: u64| (queued(word) > 0 && slots(word) < self.limit()).then_some(word + SLOT_ONE);
+        self.exchange(take).is_some()
+    }
+
+    /// (D); true when a task must be popped.
+    #[must_use = "a claimed task must be popped"]
+    pub(crate) fn claim(&self) -> bool {
+        self.exchange(|word| (queued(word) > 0).then(|| word - QUEUED_ONE)).is_some()
+    }
+
+    /// True when there are more slots than the limit allows.
+    pub(crate) fn is_over_limit(&self) -> bool {
+        slots(self.look()) > self.limit()
+    }
+
+    /// (G): ends the caller's slot; false when it must go on, since something is queued and it is within the limit.
+    #[must_use = "a slot that does not end goes on"]
+    pub(crate) fn end_slot(&self) -> bool {
+        if zoo::has("Z27") && queued(self.look()) == 0 {
+            let _ = self.exchange(|word| Some(word - SLOT_ONE));
+            return true;
+        }
+        let end = |word: u64| (queued(word) == 0 || slots(word) > self.limit()).then(|| word - SLOT_ONE);
+        self.exchange(end).is_some()
+    }
+
+    fn look(&self) -> u64 {
+        // ORDER slots.look: Acquire; pairs with slots.exchange.
+        self.word.load(Ordering::Acquire)
+    }
+
+    /// Nothing is queued and nothing runs.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let word = self.look();
+        queued(word) == 0 && slots(word) == 0
+    }
+
+    /// Begins a flush; false when there is one.
+    #[must_use = "one flush at a time"]
+    pub(crate) fn begin_flush(&self) -> bool {
+        self.exchange(|word| (word & FLUSHING == 0).then_some(word | FLUSHING)).is_some()
+    }
+
+    /// Ends the flush.
+    pub(crate) fn end_flush(&self) {
+        let _ = self.exchange(|word| Some(word & !FLUSHING));
+    }
+
+    pub(crate) fn is_flushing(&self) -> bool {
+        self.look() & FLUSHING != 0
+    }
+}
