@@ -48,8 +48,9 @@ pub use pool::{
     ThreadPool, ThreadPoolBuilder,
 };
 pub use runner::{
-    BoxedTask, Close, Overflow, ParallelTaskRunner, ParallelTaskRunnerBuilder, RepeatingTaskHandle, RunnerStats,
-    SequenceBound, SequencedTaskRunner, SequencedTaskRunnerBuilder, TaskRunner,
+    BoxedTask, Close, MainThreadTaskRunner, Overflow, ParallelTaskRunner, ParallelTaskRunnerBuilder, QuitHandle,
+    RepeatingTaskHandle, RunnerStats, SequenceBound, SequencedTaskRunner, SequencedTaskRunnerBuilder,
+    SingleThreadTaskRunner, SingleThreadTaskRunnerBuilder, TaskRunner, ThreadMode,
 };
 pub use task::cancel::{CancelGuard, CancelReason, CancelToken, Cancelled};
 pub use task::handle::TaskHandle;

@@ -6,13 +6,14 @@
 use std::cell::{Cell, RefCell};
 use std::panic::Location;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
 #[cfg(feature = "testing")]
 use super::driven::Observer;
+use super::home::Home;
 use super::idle::Idle;
 use super::ledger::{Count, Ledger};
 use super::observe::{self, Hooks};
@@ -26,12 +27,12 @@ use crate::error::{RejectReason, Rejected};
 use crate::park::{Bell, Parker};
 use crate::queue::steal::{Injector, Owner, Steal};
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use crate::sync::local;
+use crate::sync::{Mutex, local};
 use crate::task::current::{self, Name};
 use crate::task::panic::drop_quietly;
 use crate::task::raw::{Body, Discard, Extension, Tally, Task, Ticket};
 use crate::task::site::Site;
-use crate::task::traits::{Meta, Priority};
+use crate::task::traits::{Meta, Priority, TaskTraits};
 use crate::time::{Clock, Moment};
 use crate::zoo;
 
@@ -70,6 +71,10 @@ pub(crate) struct Core {
     pub(crate) ended: Bell, // L
     /// The stall watcher sleeps until a worker wakes.
     pub(crate) watch_is_paused: AtomicBool, // A
+    /// Homes that run something.
+    pub(crate) homes_busy: AtomicUsize, // A
+    /// The thread that runners share which ask for one, by their traits.
+    pub(crate) shared_homes: Mutex<Vec<(TaskTraits, Weak<Home>)>>, // L
     /// When the stall watcher looks next.
     pub(crate) next_watch: AtomicU64, // A
     #[cfg(feature = "testing")]
@@ -81,6 +86,8 @@ pub(crate) struct Here {
     pub(crate) core: Arc<Core>,
     pub(crate) index: usize,
     pub(crate) owner: Owner<Ticket>,
+    /// It is the thread of a runner, which nobody steals from.
+    pub(crate) is_home: bool,
 }
 
 local! {
@@ -122,6 +129,8 @@ impl Core {
             quiet: Bell::new(),
             ended: Bell::new(),
             watch_is_paused: AtomicBool::new(false),
+            homes_busy: AtomicUsize::new(0),
+            shared_homes: Mutex::new(Vec::new()),
             next_watch: AtomicU64::new(0),
             #[cfg(feature = "testing")]
             observer: None,
@@ -271,7 +280,7 @@ impl Core {
             self.note_foreign();
         }
         match here {
-            Some(here) if class == Priority::UserVisible && self.may_keep() => {
+            Some(here) if class == Priority::UserVisible && !here.is_home && self.may_keep() => {
                 if self.keep(here, ticket) {
                     return;
                 }

@@ -15,6 +15,7 @@ pub(crate) mod delayed;
 #[cfg(feature = "testing")]
 pub(crate) mod driven;
 pub(crate) mod global;
+pub(crate) mod home;
 mod idle;
 pub(crate) mod ledger;
 pub(crate) mod observe;

@@ -62,7 +62,9 @@ impl Core {
         // Relaxed: ordered by the fence.
         self.watch_is_paused.store(true, Ordering::Relaxed);
         Idle::order_looks();
-        if self.idle.sleeping_racy() >= self.staff.active() {
+        // Relaxed: ordered by the fence.
+        let homes_rest = self.homes_busy.load(Ordering::Relaxed) == 0;
+        if homes_rest && self.idle.sleeping_racy() >= self.staff.active() {
             self.watch.pause();
             return true;
         }

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::home::Inbox;
 use super::observe::Running;
 use crate::park::Parker;
 use crate::queue::steal::{Owner, Thief, deque};
@@ -25,6 +26,8 @@ pub(crate) struct Slot {
     /// Site and traits of the running task, in one word; meaningful while the ledger says that one runs.
     published: AtomicU64,
     names: Mutex<Names>,
+    /// What a home takes its work from; `None` for workers of the pool.
+    pub(crate) home: Mutex<Option<Arc<Inbox>>>,
     /// Called back from the reserve.
     pub(crate) is_called: AtomicBool,
     /// The only ticket of the deque has waited for long.
@@ -48,6 +51,7 @@ impl Slot {
             parker: Arc::new(Parker::new()),
             published: AtomicU64::new(0),
             names: Mutex::new(Names::default()),
+            home: Mutex::new(None),
             is_called: AtomicBool::new(false),
             stuck: AtomicBool::new(false),
             waits: AtomicBool::new(false),

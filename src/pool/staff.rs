@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::Core;
+use super::home::Inbox;
 use super::service;
 use super::worker;
 use crate::park::Attention;
@@ -27,6 +28,8 @@ pub(crate) const RESERVE_TIME: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 struct State {
     live: usize,
+    /// Those of the live ones that are homes of runners.
+    homes: usize,
     reserve: Vec<usize>,
     free: Vec<usize>,
     handles: Vec<Option<Thread>>,
@@ -68,6 +71,7 @@ impl Staff {
     pub(crate) fn new(threads_max: usize) -> Self {
         let state = State {
             live: 0,
+            homes: 0,
             reserve: Vec::new(),
             free: (0..threads_max).rev().collect(),
             handles: (0..threads_max).map(|_| None).collect(),
@@ -92,7 +96,7 @@ impl Staff {
     /// Workers that are there to run tasks: those in the reserve are not.
     pub(crate) fn active(&self) -> usize {
         let state = self.state.lock();
-        state.live - state.reserve.len()
+        state.live - state.reserve.len() - state.homes
     }
 
     /// True when the service thread could not be started and workers do its work.
@@ -178,9 +182,10 @@ impl Staff {
     }
 
     /// The thread ends now; the last thing that it does here.
-    pub(crate) fn exit(&self, worker: usize) {
+    pub(crate) fn exit(&self, worker: usize, is_home: bool) {
         let mut state = self.state.lock();
         state.live -= 1;
+        state.homes -= usize::from(is_home);
         state.exited.push(worker);
     }
 
@@ -200,6 +205,15 @@ impl Staff {
             }
             self.state.lock().free.push(worker);
         }
+    }
+
+    /// The thread of this pool is its owner's: it has one slot, and no service.
+    pub(crate) fn enlist_owner(&self) -> Option<usize> {
+        let slot = self.take_slot()?;
+        self.state.lock().homes += 1;
+        // Relaxed: nobody else is there yet.
+        self.without_service.store(true, Ordering::Relaxed);
+        Some(slot)
     }
 
     pub(crate) fn exit_service(&self) {
@@ -263,10 +277,31 @@ fn start_thread(
 }
 
 fn spawn_worker(core: &Arc<Core>) -> io::Result<()> {
-    let Some(slot) = core.staff.take_slot() else { return Err(io::Error::from(io::ErrorKind::OutOfMemory)) };
+    let slot = core.staff.take_slot().ok_or(io::ErrorKind::OutOfMemory)?;
+    spawn_into(core, slot, format!("{}-{slot}", core.settings.name))
+}
+
+/// Starts the thread of a runner.
+pub(crate) fn spawn_home(core: &Arc<Core>, name: &str) -> io::Result<Arc<Inbox>> {
+    if core.tracker.is_started() {
+        return Err(io::Error::other("the pool is shut down"));
+    }
+    let slot = core.staff.take_slot().ok_or(io::ErrorKind::OutOfMemory)?;
+    let inbox = Inbox::new(Arc::clone(&core.slots[slot].parker));
+    *core.slots[slot].home.lock() = Some(Arc::clone(&inbox));
+    core.staff.state.lock().homes += 1;
+    let started = spawn_into(core, slot, format!("{}-{name}", core.settings.name));
+    if started.is_err() {
+        *core.slots[slot].home.lock() = None;
+        core.staff.state.lock().homes -= 1;
+    }
+    started.map(|()| inbox)
+}
+
+/// Starts a thread for a slot that was taken.
+fn spawn_into(core: &Arc<Core>, slot: usize, name: String) -> io::Result<()> {
     // ORDER staff.slots: Release; the slot is set up; pairs with core.slots.
     core.slots_used.fetch_max(slot + 1, Ordering::Release);
-    let name = format!("{}-{slot}", core.settings.name);
     let shared = Arc::clone(core);
     let body = {
         let name = name.clone();

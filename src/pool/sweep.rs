@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::core::{Core, until_settled};
+use super::home::Inbox;
 use crate::task::raw::{Discard, Opened, Runner, Tally, Task, Ticket, Turn};
 use crate::task::traits::Priority;
 
@@ -12,10 +13,21 @@ impl Core {
         while let Some((ticket, class)) = self.take_anything() {
             match ticket.open() {
                 Opened::Task(task) => self.discard(task, Discard::ShutDown, None),
-                Opened::Object(object) => object.run(&mut Sweeper { core: self, class }),
+                Opened::Object(object) => object.run(&mut Sweeper { core: self, class, inbox: None }),
             }
         }
         self.quiet.ring();
+    }
+
+    /// The same for what was sent to one thread.
+    #[cold]
+    pub(crate) fn sweep_inbox(&self, inbox: &Inbox) {
+        while let Some((ticket, class)) = inbox.take() {
+            match ticket.open() {
+                Opened::Task(task) => self.discard(task, Discard::ShutDown, None),
+                Opened::Object(object) => object.run(&mut Sweeper { core: self, class, inbox: Some(inbox) }),
+            }
+        }
     }
 
     fn take_anything(&self) -> Option<(Ticket, Priority)> {
@@ -31,6 +43,7 @@ impl Core {
 struct Sweeper<'a> {
     core: &'a Core,
     class: Priority,
+    inbox: Option<&'a Inbox>,
 }
 
 impl Turn for Sweeper<'_> {
@@ -54,6 +67,9 @@ impl Turn for Sweeper<'_> {
 
     fn requeue(&mut self, ticket: Ticket, class: Priority) {
         // WHY not `submit`: it sweeps, and a poster that has stopped in the middle of its push would make that recursive.
-        self.core.submit_injected(ticket, class);
+        match self.inbox {
+            Some(inbox) => inbox.put(ticket, class),
+            None => self.core.submit_injected(ticket, class),
+        }
     }
 }

@@ -18,6 +18,7 @@ use std::time::Duration;
 use super::core::{Core, Here, set_here, set_own_pool, until_settled};
 #[cfg(feature = "testing")]
 use super::driven::{self, Told};
+use super::home::Inbox;
 use super::idle::Idle;
 use super::ledger::Count;
 use super::observe;
@@ -75,6 +76,8 @@ enum Mode {
 /// One worker thread's own state.
 pub(crate) struct Worker {
     here: Rc<Here>,
+    /// Where all its work comes from, if it is the thread of a runner.
+    home: Option<Arc<Inbox>>,
     picks: u32,
     random: u32,
     mode: Mode,
@@ -92,7 +95,7 @@ struct TurnState {
 
 /// The body of a worker thread.
 pub(crate) fn main(core: &Arc<Core>, index: usize, name: &str) {
-    let Some(mut worker) = Worker::enter(core, index) else { return core.staff.exit(index) };
+    let Some(mut worker) = Worker::enter(core, index) else { return core.staff.exit(index, false) };
     let outside = worker.come();
     observe::call(&core.settings.hooks.thread_start, name);
     worker.run();
@@ -120,28 +123,38 @@ impl Worker {
     /// The worker with that number, if nobody else is.
     pub(crate) fn enter(core: &Arc<Core>, index: usize) -> Option<Self> {
         let owner = core.slots[index].owner.lock().take()?;
-        let here = Rc::new(Here { core: Arc::clone(core), index, owner });
+        let home = core.slots[index].home.lock().clone();
+        let here = Rc::new(Here { core: Arc::clone(core), index, owner, is_home: home.is_some() });
         let random = 0x9E37_79B9_u32.wrapping_mul(index as u32 + 1) | 1;
+        if home.is_some() {
+            // Relaxed: a count.
+            core.homes_busy.fetch_add(1, Ordering::Relaxed);
+        }
         let runner = Runner { id: 0, name: None };
         let turn = TurnState { class: Priority::UserVisible, tasks: 0, tasks_max: TURN_TASKS_MAX, since: None, runner };
-        Some(Self { here, picks: 0, random, mode: Mode::Active, turn })
+        Some(Self { here, home, picks: 0, random, mode: Mode::Active, turn })
     }
 
     /// Makes this thread the worker.
     pub(crate) fn come(&self) -> Outside {
         let core = &self.here.core;
-        let attention = park::attend(Some(Rc::new(WorkerWaits(Arc::clone(core)))));
+        let waits = || Rc::new(WorkerWaits(Arc::clone(core))) as Rc<dyn Attention>;
+        let attention = park::attend(self.home.is_none().then(waits));
         Outside { here: set_here(Some(Rc::clone(&self.here))), own_pool: set_own_pool(core.address()), attention }
     }
 
     /// The end of a worker that has left; no thread is it any more.
     pub(crate) fn exit(self) {
-        let index = self.here.index;
+        let (index, is_home) = (self.here.index, self.home.is_some());
         let core = Arc::clone(&self.here.core);
+        if is_home {
+            let inbox = core.slots[index].home.lock().take();
+            drop(inbox);
+        }
         if let Some(here) = Rc::into_inner(self.here) {
             *core.slots[index].owner.lock() = Some(here.owner);
         }
-        core.staff.exit(index);
+        core.staff.exit(index, is_home);
         core.quiet.ring();
         core.ended.ring();
     }
@@ -182,6 +195,9 @@ impl Worker {
 
     /// Goes on for one step; `has_permit` tells whether the wait that the last step asked for ended with a permit.
     pub(crate) fn step(&mut self, has_permit: bool) -> Step {
+        if let Some(home) = self.home.clone() {
+            return self.step_at_home(&home);
+        }
         match self.mode {
             Mode::InReserve => return self.wait_in_reserve(has_permit),
             Mode::Asleep => self.wake_up(),
@@ -202,6 +218,48 @@ impl Worker {
         Idle::order_looks();
         self.core().sweep();
         self.leave()
+    }
+
+    /// A step of the thread of a runner: the next ticket of its inbox.
+    fn step_at_home(&mut self, home: &Inbox) -> Step {
+        let here = Rc::clone(&self.here);
+        let core = &*here.core;
+        if self.mode == Mode::Asleep {
+            self.mode = Mode::Active;
+            // Relaxed: a count; the fence in `resume_watch` orders it.
+            core.homes_busy.fetch_add(1, Ordering::Relaxed);
+            core.resume_watch();
+        }
+        if let Some((ticket, class)) = home.take() {
+            self.execute(ticket, class);
+            return Step::Ran;
+        }
+        if core.tracker.is_complete() {
+            // WHY: see the page of `shutdown`, steps (D, E, F).
+            Idle::order_looks();
+            core.sweep_inbox(home);
+            return self.leave_home();
+        }
+        if home.is_left() {
+            return self.leave_home();
+        }
+        let limit = self.until_service();
+        if !home.is_empty() {
+            return Step::Moved;
+        }
+        self.mode = Mode::Asleep;
+        // Relaxed: as above.
+        core.homes_busy.fetch_sub(1, Ordering::Relaxed);
+        if core.quiet.is_listened_racy() {
+            core.quiet.ring();
+        }
+        Step::Wait(limit)
+    }
+
+    fn leave_home(&self) -> Step {
+        // Relaxed: as above.
+        self.core().homes_busy.fetch_sub(1, Ordering::Relaxed);
+        Step::Leave
     }
 
     fn leave(&mut self) -> Step {
@@ -402,7 +460,7 @@ impl Worker {
             }
         }
         current::leave();
-        if class == Priority::BestEffort {
+        if class == Priority::BestEffort && self.home.is_none() {
             self.core().leave_best_effort();
         }
     }
@@ -546,7 +604,8 @@ impl Turn for Worker {
     #[inline]
     fn is_over(&mut self) -> bool {
         self.turn.tasks += 1;
-        if self.turn.tasks >= self.turn.tasks_max || self.core().is_pressed(self.turn.class) {
+        let is_pressed = || self.home.is_none() && self.core().is_pressed(self.turn.class);
+        if self.turn.tasks >= self.turn.tasks_max || is_pressed() {
             return true;
         }
         if self.turn.tasks % TASKS_PER_LOOK != 0 {
@@ -557,7 +616,10 @@ impl Turn for Worker {
     }
 
     fn requeue(&mut self, ticket: Ticket, class: Priority) {
-        self.core().submit(ticket, class);
+        match &self.home {
+            Some(home) => home.put(ticket, class),
+            None => self.core().submit(ticket, class),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Bounded queues: how many tasks may wait, and what happens to the next one.
 #![forbid(unsafe_code)]
 
+use crate::error::BuildError;
 use crate::park::{Bell, Wait};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -47,6 +48,18 @@ pub(crate) enum Room {
 }
 
 impl Bound {
+    /// The bound of a sequence, if it has one.
+    pub(crate) fn of_a_sequence(bound: Option<(usize, Overflow)>) -> Result<Option<Self>, BuildError> {
+        match bound {
+            Some((0, _)) => Err(BuildError::new("capacity", 0, "must be at least 1")),
+            Some((_, Overflow::CallerRuns)) => {
+                Err(BuildError::new("capacity", "CallerRuns", "would break the order of a sequence"))
+            }
+            Some((capacity, overflow)) => Ok(Some(Self::new(capacity, overflow))),
+            None => Ok(None),
+        }
+    }
+
     pub(crate) fn new(capacity: usize, overflow: Overflow) -> Self {
         Self {
             capacity,

@@ -4,12 +4,14 @@
 mod bound;
 pub(crate) mod current;
 mod lane;
+mod main_thread;
 mod owned;
 mod parallel;
 mod repeating;
 mod reply;
 mod sequence;
 pub(crate) mod sequenced;
+mod single;
 mod slots;
 mod task_runner;
 
@@ -28,9 +30,11 @@ fn next_id() -> u64 {
 }
 
 pub use bound::Overflow;
+pub use main_thread::{MainThreadTaskRunner, QuitHandle};
 pub use owned::SequenceBound;
 pub use parallel::{ParallelTaskRunner, ParallelTaskRunnerBuilder};
 pub use repeating::RepeatingTaskHandle;
 pub use sequence::RunnerStats;
 pub use sequenced::{Close, SequencedTaskRunner, SequencedTaskRunnerBuilder};
+pub use single::{SingleThreadTaskRunner, SingleThreadTaskRunnerBuilder, ThreadMode};
 pub use task_runner::{BoxedTask, TaskRunner, runner};

@@ -1,6 +1,6 @@
 //! State with one owner: it lives on its sequence, and whoever wants something of it posts there.
 //!
-//! The state lies in a slot that a call takes it out of and puts it back into, all within its turn on the sequence. So calls exclude one another by the
+//! On a sequence the state is kept where any worker reaches it, on a single-thread runner by its thread. It lies in a slot that a call takes it out of and puts it back into, all within its turn on the sequence. So calls exclude one another by the
 //! sequence alone; the slot's lock is held for a move of one pointer, and nobody ever waits for it. After a panic inside a call there is nothing to put
 //! back: the state has been dropped while unwinding, and is *poisoned*, or built anew by the next call.
 //!
@@ -12,15 +12,20 @@
 //! | *poisoned* | gone for good | nobody |
 #![forbid(unsafe_code)]
 
+use std::any::Any;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
+use super::next_id;
 use super::sequenced::SequencedTaskRunner;
+use super::single::SingleThreadTaskRunner;
 use crate::error::{JoinError, RejectReason, Rejected};
 use crate::pool::task_builder::{Spec, Target};
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, local};
 use crate::task::handle::TaskHandle;
 use crate::task::panic::drop_quietly;
 
@@ -34,6 +39,7 @@ enum Slot<T> {
     Poisoned(Source),
 }
 
+/// What is known of the state, wherever it is kept.
 struct State<T> {
     slot: Slot<T>,
     /// How to build it, for the first time or anew.
@@ -42,8 +48,112 @@ struct State<T> {
     rebuilds: bool,
 }
 
-struct Shared<T> {
-    state: Mutex<State<T>>,
+/// Where a state is kept. It is reached in turns of its sequence only, and no user code runs while it is.
+trait Keeper<T>: Send + Sync {
+    fn with(&self, f: &mut dyn FnMut(&mut State<T>));
+    /// Nobody will ask again.
+    fn forget(&self) {}
+}
+
+/// Kept where any worker reaches it: it moves with its sequence.
+struct Anywhere<T>(Mutex<State<T>>);
+
+impl<T: Send> Keeper<T> for Anywhere<T> {
+    fn with(&self, f: &mut dyn FnMut(&mut State<T>)) {
+        f(&mut self.0.lock());
+    }
+}
+
+/// Kept by the thread that its sequence runs on, so it need not be `Send`.
+struct OnItsThread(u64);
+
+local! {
+    static KEPT: RefCell<BTreeMap<u64, Box<dyn Any>>> = RefCell::new(BTreeMap::new());
+}
+
+impl<T: 'static> Keeper<T> for OnItsThread {
+    fn with(&self, f: &mut dyn FnMut(&mut State<T>)) {
+        let found = KEPT.try_with(|kept| {
+            let mut kept = kept.borrow_mut();
+            let state = kept.get_mut(&self.0).and_then(|state| state.downcast_mut());
+            state.map(|state| f(state)).is_some()
+        });
+        if found != Ok(true) {
+            f(&mut State { slot: Slot::Poisoned(None), build: None, rebuilds: false });
+        }
+    }
+
+    fn forget(&self) {
+        let kept = KEPT.try_with(|kept| kept.borrow_mut().remove(&self.0));
+        drop(kept);
+    }
+}
+
+/// A runner that state of this type can live on.
+pub trait Keeps<T> {
+    #[doc(hidden)]
+    fn sequence(&self) -> &SequencedTaskRunner;
+    #[doc(hidden)]
+    fn keep(&self, state: Unbuilt<T>) -> Shared<T>;
+}
+
+/// How a state is to be built.
+#[doc(hidden)]
+pub struct Unbuilt<T> {
+    build: Build<T>,
+    rebuilds: bool,
+}
+
+impl<T> fmt::Debug for Unbuilt<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Unbuilt")
+    }
+}
+
+impl<T> fmt::Debug for Shared<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Shared")
+    }
+}
+
+impl<T> Unbuilt<T> {
+    fn into_state(self) -> State<T> {
+        State { slot: Slot::Unbuilt, build: Some(self.build), rebuilds: self.rebuilds }
+    }
+}
+
+impl<T: Send + 'static> Keeps<T> for SequencedTaskRunner {
+    fn sequence(&self) -> &SequencedTaskRunner {
+        self
+    }
+
+    fn keep(&self, state: Unbuilt<T>) -> Shared<T> {
+        Shared::new(Anywhere(Mutex::new(state.into_state())))
+    }
+}
+
+impl<T: 'static> Keeps<T> for SingleThreadTaskRunner {
+    fn sequence(&self) -> &SequencedTaskRunner {
+        self.as_sequence()
+    }
+
+    fn keep(&self, state: Unbuilt<T>) -> Shared<T> {
+        let id = next_id();
+        let install = move || {
+            let state: Box<dyn Any> = Box::new(state.into_state());
+            KEPT.with(|kept| kept.borrow_mut().insert(id, state));
+        };
+        // A refusal has been reported; calls find nothing then.
+        let refused = self.as_sequence().post_task(install).err();
+        drop_quietly(refused);
+        Shared::new(OnItsThread(id))
+    }
+}
+
+/// What the handles and calls of one state share.
+#[doc(hidden)]
+pub struct Shared<T> {
+    keeper: Box<dyn Keeper<T>>,
     /// A copy for questions: no call will be answered any more.
     poisoned: AtomicBool,
 }
@@ -74,29 +184,32 @@ struct Shared<T> {
 /// # Ok(())
 /// # }
 /// ```
-pub struct SequenceBound<T: Send + 'static>(Arc<Handle<T>>);
+pub struct SequenceBound<T: 'static>(Arc<Handle<T>>);
 
-struct Handle<T: Send + 'static> {
+struct Handle<T: 'static> {
     runner: SequencedTaskRunner,
     shared: Arc<Shared<T>>,
 }
 
-impl<T: Send + 'static> SequenceBound<T> {
+impl<T: 'static> SequenceBound<T> {
     /// Moves a value in.
     #[must_use]
-    pub fn new(runner: &SequencedTaskRunner, value: T) -> Self {
-        Self::of(runner, State { slot: Slot::Ready(Box::new(value)), build: None, rebuilds: false })
+    pub fn new<R: Keeps<T>>(runner: &R, value: T) -> Self
+    where
+        T: Send,
+    {
+        Self::of(runner, once(move || Ok(value)), false)
     }
 
-    /// Builds the value on the sequence; a panic poisons it.
+    /// Builds the value on the sequence; a panic poisons it. On a [`SingleThreadTaskRunner`] it need not be `Send`.
     #[must_use]
-    pub fn with(runner: &SequencedTaskRunner, build: impl FnOnce() -> T + Send + 'static) -> Self {
+    pub fn with<R: Keeps<T>>(runner: &R, build: impl FnOnce() -> T + Send + 'static) -> Self {
         Self::built(runner, once(move || Ok(build())), false)
     }
 
     /// Builds the value on the sequence; an error poisons it and is the source of [`JoinError::Poisoned`].
     #[must_use]
-    pub fn try_with<E>(runner: &SequencedTaskRunner, build: impl FnOnce() -> Result<T, E> + Send + 'static) -> Self
+    pub fn try_with<R: Keeps<T>, E>(runner: &R, build: impl FnOnce() -> Result<T, E> + Send + 'static) -> Self
     where
         E: StdError + Send + Sync + 'static,
     {
@@ -105,12 +218,12 @@ impl<T: Send + 'static> SequenceBound<T> {
 
     /// Builds the value on the sequence, and anew after a panic in a call.
     #[must_use]
-    pub fn rebuilding(runner: &SequencedTaskRunner, mut build: impl FnMut() -> T + Send + 'static) -> Self {
+    pub fn rebuilding<R: Keeps<T>>(runner: &R, mut build: impl FnMut() -> T + Send + 'static) -> Self {
         Self::built(runner, Box::new(move || Ok(build())), true)
     }
 
-    fn built(runner: &SequencedTaskRunner, build: Build<T>, rebuilds: bool) -> Self {
-        let this = Self::of(runner, State { slot: Slot::Unbuilt, build: Some(build), rebuilds });
+    fn built<R: Keeps<T>>(runner: &R, build: Build<T>, rebuilds: bool) -> Self {
+        let this = Self::of(runner, build, rebuilds);
         let shared = Arc::clone(&this.0.shared);
         // A refusal has been reported; the first call says why there is no state.
         let refused = this.0.runner.post(this.spec(), move || shared.ensure_built()).err();
@@ -118,9 +231,9 @@ impl<T: Send + 'static> SequenceBound<T> {
         this
     }
 
-    fn of(runner: &SequencedTaskRunner, state: State<T>) -> Self {
-        let shared = Arc::new(Shared { state: Mutex::new(state), poisoned: AtomicBool::new(false) });
-        Self(Arc::new(Handle { runner: runner.clone(), shared }))
+    fn of<R: Keeps<T>>(runner: &R, build: Build<T>, rebuilds: bool) -> Self {
+        let shared = Arc::new(runner.keep(Unbuilt { build, rebuilds }));
+        Self(Arc::new(Handle { runner: runner.sequence().clone(), shared }))
     }
 
     /// The sequence that the state lives on.
@@ -168,6 +281,19 @@ fn once<T>(build: impl FnOnce() -> Result<T, Source> + Send + 'static) -> Build<
 }
 
 impl<T> Shared<T> {
+    fn new(keeper: impl Keeper<T> + 'static) -> Self {
+        Self { keeper: Box::new(keeper), poisoned: AtomicBool::new(false) }
+    }
+
+    fn with<A>(&self, f: impl FnOnce(&mut State<T>) -> A) -> A {
+        let (mut f, mut answer) = (Some(f), None);
+        self.keeper.with(&mut |state| answer = f.take().map(|f| f(state)));
+        match answer {
+            Some(answer) => answer,
+            None => unreachable!("a keeper calls back once"),
+        }
+    }
+
     fn is_poisoned(&self) -> bool {
         // ORDER owned.poisoned: Acquire; what the call did that panicked is visible; pairs with owned.poison.
         self.poisoned.load(Ordering::Acquire)
@@ -178,18 +304,17 @@ impl<T> Shared<T> {
             // ORDER owned.poison: Release; pairs with owned.poisoned.
             self.poisoned.store(true, Ordering::Release);
         }
-        let before = std::mem::replace(&mut self.state.lock().slot, slot);
+        let before = self.with(|state| std::mem::replace(&mut state.slot, slot));
         drop(before);
     }
 
     /// Takes the state for a call; builds it if it is not there. In a turn of the sequence.
     fn take(&self) -> Result<Box<T>, Source> {
-        let (slot, build) = {
-            let mut state = self.state.lock();
+        let (slot, build) = self.with(|state| {
             let slot = std::mem::replace(&mut state.slot, Slot::Lent);
             let build = if matches!(slot, Slot::Unbuilt) { state.build.take() } else { None };
             (slot, build)
-        };
+        });
         match (slot, build) {
             (Slot::Ready(value), _) => Ok(value),
             (Slot::Unbuilt, Some(build)) => self.build(build),
@@ -205,16 +330,13 @@ impl<T> Shared<T> {
     }
 
     fn build(&self, mut build: Build<T>) -> Result<Box<T>, Source> {
-        // While the builder runs the slot is poisoned, which is what a panic leaves behind.
+        // While the builder runs there is nobody else to build it, so a panic leaves the slot poisoned.
         let poisons = Poisons(self, None);
-        let built = build();
-        let rebuilds = self.state.lock().rebuilds;
-        match built {
+        match build() {
             Ok(value) => {
                 poisons.disarm();
-                if rebuilds {
-                    self.state.lock().build = Some(build);
-                }
+                let spare = self.with(|state| if state.rebuilds { state.build.replace(build) } else { Some(build) });
+                drop(spare);
                 Ok(Box::new(value))
             }
             Err(source) => {
@@ -222,6 +344,14 @@ impl<T> Shared<T> {
                 Err(source)
             }
         }
+    }
+
+    /// Drops the state, and the way to build it.
+    fn end(&self) {
+        let build = self.with(|state| state.build.take());
+        drop(build);
+        self.put(Slot::Poisoned(None));
+        self.keeper.forget();
     }
 
     fn ensure_built(&self) {
@@ -256,31 +386,28 @@ impl<T> Poisons<'_, T> {
 
 impl<T> Drop for Poisons<'_, T> {
     fn drop(&mut self) {
-        let can_be_rebuilt = {
-            let state = self.0.state.lock();
-            state.rebuilds && state.build.is_some()
-        };
+        let can_be_rebuilt = self.0.with(|state| state.rebuilds && state.build.is_some());
         self.0.put(if can_be_rebuilt { Slot::Unbuilt } else { Slot::Poisoned(self.1.take()) });
     }
 }
 
-impl<T: Send + 'static> Drop for Handle<T> {
+impl<T: 'static> Drop for Handle<T> {
     fn drop(&mut self) {
         let shared = Arc::clone(&self.shared);
         let spec = Spec::here(self.runner.default_traits());
         // The end of the state is a task like any other, behind the calls made before. Refused, it is the last user's.
-        let refused = self.runner.post(spec, move || shared.put(Slot::Poisoned(None))).err();
+        let refused = self.runner.post(spec, move || shared.end()).err();
         drop_quietly(refused);
     }
 }
 
-impl<T: Send + 'static> Clone for SequenceBound<T> {
+impl<T: 'static> Clone for SequenceBound<T> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<T: Send + 'static> fmt::Debug for SequenceBound<T> {
+impl<T: 'static> fmt::Debug for SequenceBound<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SequenceBound").field("is_poisoned", &self.0.shared.is_poisoned()).finish_non_exhaustive()
     }
@@ -313,7 +440,7 @@ impl SequencedTaskRunner {
         E: Send + 'static,
         F: FnMut(E) + Send + 'static,
     {
-        let bound = SequenceBound::new(self, f);
+        let bound: SequenceBound<F> = SequenceBound::new(self, f);
         move |event| {
             let refused = bound.post(move |f| f(event)).err();
             drop_quietly(refused);

@@ -14,7 +14,7 @@
 use crate::error::{RejectReason, Rejected};
 use crate::pool::ThreadPool;
 use crate::pool::task_builder::{Spec, Target};
-use crate::runner::SequencedTaskRunner;
+use crate::runner::{ParallelTaskRunner, SequencedTaskRunner, SingleThreadTaskRunner};
 use crate::task::panic::drop_quietly;
 
 /// A reply on its way: delivered once, or dropped on its origin.
@@ -161,3 +161,5 @@ macro_rules! replies {
 
 replies!(ThreadPool);
 replies!(SequencedTaskRunner);
+replies!(SingleThreadTaskRunner);
+replies!(ParallelTaskRunner);

@@ -11,6 +11,7 @@ use super::lane::Lane;
 use crate::error::{RejectReason, WaitError};
 use crate::park::{Bell, Wait};
 use crate::pool::core::{Core, drop_discarded};
+use crate::pool::home::Home;
 use crate::pool::ledger::Count;
 use crate::pool::timer::Receiver;
 use crate::sync::Mutex;
@@ -75,6 +76,8 @@ pub(crate) struct Sequence {
     /// Queued tasks above the sequence's own class, by class.
     lifted: [AtomicU32; 3],
     core: Arc<Core>,
+    /// The thread that it runs on, if it has one of its own.
+    home: Option<Arc<Home>>,
     bound: Option<Box<Bound>>,
     pub(crate) runner: Runner,
     /// Written by the drainer.
@@ -95,7 +98,13 @@ fn read(counter: &AtomicU64) -> u64 {
 }
 
 impl Sequence {
-    pub(crate) fn new(core: Arc<Core>, traits: TaskTraits, runner: Runner, bound: Option<Bound>) -> Arc<Erased<Self>> {
+    pub(crate) fn new(
+        core: Arc<Core>,
+        traits: TaskTraits,
+        runner: Runner,
+        bound: Option<Bound>,
+        home: Option<Arc<Home>>,
+    ) -> Arc<Erased<Self>> {
         Erased::new(Self {
             lane: Lane::default(),
             tally: Tally::default(),
@@ -106,6 +115,7 @@ impl Sequence {
             runner,
             core,
             bound: bound.map(Box::new),
+            home,
             turn_ended: Bell::new(),
             shared: Shared::default(),
         })
@@ -113,6 +123,10 @@ impl Sequence {
 
     pub(crate) fn core(&self) -> &Arc<Core> {
         &self.core
+    }
+
+    pub(crate) fn home(&self) -> Option<&Arc<Home>> {
+        self.home.as_ref()
     }
 
     pub(crate) fn traits(&self) -> TaskTraits {
@@ -245,7 +259,11 @@ impl Sequence {
     #[inline]
     fn queue_ticket(this: &Arc<Erased<Self>>, class: Option<Priority>) {
         if let Some(class) = class {
-            this.object.core.submit(Ticket::of_object(Arc::clone(this)), class);
+            let ticket = Ticket::of_object(Arc::clone(this));
+            match &this.object.home {
+                Some(home) => home.send(ticket, class),
+                None => this.object.core.submit(ticket, class),
+            }
         }
     }
 

@@ -13,6 +13,7 @@ use super::{current, next_id};
 use crate::error::{BuildError, RejectReason, Rejected, WaitError};
 use crate::park::Wait;
 use crate::pool::core::Core;
+use crate::pool::home::Home;
 use crate::pool::task_builder::{Due, Spec, Target};
 use crate::pool::timer::Receiver;
 use crate::pool::{DelayedTaskHandle, TaskBuilder, ThreadPool};
@@ -72,11 +73,17 @@ impl SequencedTaskRunner {
         SequencedTaskRunnerBuilder { pool, name: None, traits: TaskTraits::default(), bound: None }
     }
 
-    fn new(core: &Arc<Core>, traits: TaskTraits, name: Option<Name>, bound: Option<Bound>) -> Self {
-        Self(Sequence::new(Arc::clone(core), traits, Runner { id: next_id(), name }, bound))
+    pub(super) fn new(
+        core: &Arc<Core>,
+        traits: TaskTraits,
+        name: Option<Name>,
+        bound: Option<Bound>,
+        home: Option<Arc<Home>>,
+    ) -> Self {
+        Self(Sequence::new(Arc::clone(core), traits, Runner { id: next_id(), name }, bound, home))
     }
 
-    fn sequence(&self) -> &Sequence {
+    pub(super) fn sequence(&self) -> &Sequence {
         &self.0.object
     }
 
@@ -314,15 +321,8 @@ impl SequencedTaskRunnerBuilder<'_> {
     ///
     /// [`BuildError`]: a capacity of zero, or [`Overflow::CallerRuns`], which would break the order.
     pub fn build(self) -> Result<SequencedTaskRunner, BuildError> {
-        let bound = match self.bound {
-            Some((0, _)) => return Err(BuildError::new("capacity", 0, "must be at least 1")),
-            Some((_, Overflow::CallerRuns)) => {
-                return Err(BuildError::new("capacity", "CallerRuns", "would break the order of a sequence"));
-            }
-            Some((capacity, overflow)) => Some(Bound::new(capacity, overflow)),
-            None => None,
-        };
-        Ok(SequencedTaskRunner::new(self.pool.core(), self.traits, self.name, bound))
+        let bound = Bound::of_a_sequence(self.bound)?;
+        Ok(SequencedTaskRunner::new(self.pool.core(), self.traits, self.name, bound, None))
     }
 }
 
@@ -330,6 +330,6 @@ impl ThreadPool {
     /// A sequence of this pool, unbounded and without a name; see [`SequencedTaskRunner::builder`] for more.
     #[must_use]
     pub fn create_sequenced_task_runner(&self, traits: TaskTraits) -> SequencedTaskRunner {
-        SequencedTaskRunner::new(self.core(), traits, None, None)
+        SequencedTaskRunner::new(self.core(), traits, None, None, None)
     }
 }

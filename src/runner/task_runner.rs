@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::error::Rejected;
 use crate::pool::task_builder::{Spec, Target};
 use crate::pool::{DelayedTaskHandle, ThreadPool};
-use crate::runner::{ParallelTaskRunner, SequencedTaskRunner};
+use crate::runner::{ParallelTaskRunner, SequencedTaskRunner, SingleThreadTaskRunner};
 use crate::sync::Mutex;
 use crate::task::current::{Name, name_of};
 use crate::task::handle::{Packet, PacketBody, Pending, TaskHandle};
@@ -142,6 +142,7 @@ macro_rules! task_runner {
 task_runner!(ThreadPool, |_: &ThreadPool| 0);
 task_runner!(ParallelTaskRunner, |_: &ParallelTaskRunner| 0);
 task_runner!(SequencedTaskRunner, SequencedTaskRunner::number);
+task_runner!(SingleThreadTaskRunner, |runner: &SingleThreadTaskRunner| runner.as_sequence().number());
 
 /// The same for what refers to a runner.
 macro_rules! passed_on {

@@ -10,6 +10,7 @@
 //! | `faults` | injected faults, coverage, convergence |
 //! | `owned` | owned state, callbacks, replies |
 //! | `parallel` | bounded concurrency |
+//! | `threads` | runners with a real thread, the pump of a thread |
 //! | `repeating` | tasks that repeat, tokens that end them |
 //! | `mixed` | the big scenario, and the core's promises over seeds |
 
@@ -23,6 +24,7 @@ mod owned;
 mod parallel;
 mod repeating;
 mod seeds;
+mod threads;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

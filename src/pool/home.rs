@@ -1,0 +1,125 @@
+//! Threads that belong to runners: a worker that runs what is sent to its own inbox, and nothing else.
+//!
+//! A *home* is a worker of the pool in every other respect: it has a slot, is counted, watched, waited for at shutdown and driven by tests like the rest. It
+//! never looks at the pool's queues, so nobody has to wake it for them, and nobody stands in for it while it waits.
+//!
+//! Who sends puts a ticket into the inbox and leaves a permit; the home takes tickets until there is none, and waits for a permit. Since permits are kept, a ticket that
+//! comes between the look and the wait ends the wait at once. After the pool has ended whoever sends empties the inbox, as the page of `shutdown` says of
+//! posters, steps (A, B, C).
+//!
+//! The thread ends with the pool, or when the last share of its [`Home`] is gone: nothing can be sent then.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Weak};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use super::core::Core;
+use super::idle::Idle;
+use super::staff;
+use crate::park::Parker;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::task::raw::Ticket;
+use crate::task::traits::{Priority, TaskTraits};
+
+/// What is to run on one thread.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    send: Sender<(Ticket, Priority)>,
+    take: Receiver<(Ticket, Priority)>,
+    parker: Arc<Parker>,
+    is_left: AtomicBool,
+}
+
+impl Inbox {
+    pub(crate) fn new(parker: Arc<Parker>) -> Arc<Self> {
+        let (send, take) = unbounded();
+        Arc::new(Self { send, take, parker, is_left: AtomicBool::new(false) })
+    }
+
+    /// Puts a ticket in, without waking anybody.
+    pub(crate) fn put(&self, ticket: Ticket, class: Priority) {
+        // Both ends live here, so the channel is never closed.
+        drop(self.send.send((ticket, class)));
+    }
+
+    pub(crate) fn take(&self) -> Option<(Ticket, Priority)> {
+        self.take.try_recv().ok()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.take.is_empty()
+    }
+
+    /// True when nothing will ever come again.
+    pub(crate) fn is_left(&self) -> bool {
+        // ORDER home.left: Acquire; what was sent before is in the inbox; pairs with home.leave.
+        self.is_left.load(Ordering::Acquire)
+    }
+}
+
+/// The right to send to a thread; the thread ends with the last share of it.
+pub(crate) struct Home {
+    core: Arc<Core>,
+    pub(crate) inbox: Arc<Inbox>,
+}
+
+impl Home {
+    /// Starts a thread of that pool.
+    pub(crate) fn start(core: &Arc<Core>, name: &str) -> io::Result<Arc<Self>> {
+        let inbox = staff::spawn_home(core, name)?;
+        Ok(Arc::new(Self { core: Arc::clone(core), inbox }))
+    }
+
+    /// The home whose thread is driven by its owner.
+    pub(crate) fn of(core: &Arc<Core>, inbox: Arc<Inbox>) -> Arc<Self> {
+        Arc::new(Self { core: Arc::clone(core), inbox })
+    }
+
+    /// Sends a ticket, and wakes the thread.
+    pub(crate) fn send(&self, ticket: Ticket, class: Priority) {
+        self.inbox.put(ticket, class);
+        self.inbox.parker.unpark();
+        Idle::order_looks();
+        if self.core.tracker.is_complete() {
+            self.core.sweep_inbox(&self.inbox);
+        }
+    }
+}
+
+impl Core {
+    /// The thread that runners with these traits share; started for the first of them.
+    pub(crate) fn shared_home(self: &Arc<Self>, traits: TaskTraits) -> io::Result<Arc<Home>> {
+        let of_traits = |homes: &[(TaskTraits, Weak<Home>)]| {
+            homes.iter().find(|(shared, _)| *shared == traits).and_then(|(_, home)| home.upgrade())
+        };
+        if let Some(home) = of_traits(&self.shared_homes.lock()) {
+            return Ok(home);
+        }
+        // WHY not under the lock: a thread is started. Of two that come here at once the second thread ends again.
+        let started = Home::start(self, "shared")?;
+        let mut homes = self.shared_homes.lock();
+        if let Some(home) = of_traits(&homes) {
+            return Ok(home);
+        }
+        homes.retain(|(_, home)| home.strong_count() > 0);
+        homes.push((traits, Arc::downgrade(&started)));
+        Ok(started)
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        // ORDER home.leave: Release; pairs with home.left.
+        self.inbox.is_left.store(true, Ordering::Release);
+        self.inbox.parker.unpark();
+    }
+}
+
+impl fmt::Debug for Home {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Home").finish_non_exhaustive()
+    }
+}
