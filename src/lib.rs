@@ -48,9 +48,10 @@ pub use pool::{
     ThreadPool, ThreadPoolBuilder,
 };
 pub use runner::{
-    BoxedTask, Close, MainThreadTaskRunner, Overflow, ParallelTaskRunner, ParallelTaskRunnerBuilder, QuitHandle,
-    RepeatingTaskHandle, RunnerStats, SequenceBound, SequencedTaskRunner, SequencedTaskRunnerBuilder,
-    SingleThreadTaskRunner, SingleThreadTaskRunnerBuilder, TaskRunner, ThreadMode,
+    Barrier, BoxedTask, Close, EventBus, MainThreadTaskRunner, Overflow, ParallelTaskRunner, ParallelTaskRunnerBuilder,
+    QuitHandle, RepeatingTaskHandle, RunnerStats, SequenceBound, SequencedTaskRunner, SequencedTaskRunnerBuilder,
+    SingleThreadTaskRunner, SingleThreadTaskRunnerBuilder, Sleep, Subscription, TaskRunner, ThreadMode, join_all, race,
+    sleep,
 };
 pub use task::cancel::{CancelGuard, CancelReason, CancelToken, Cancelled};
 pub use task::handle::TaskHandle;

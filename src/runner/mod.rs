@@ -3,6 +3,9 @@
 
 mod bound;
 pub(crate) mod current;
+mod event_bus;
+mod fan_in;
+mod futures;
 mod lane;
 mod main_thread;
 mod owned;
@@ -30,6 +33,9 @@ fn next_id() -> u64 {
 }
 
 pub use bound::Overflow;
+pub use event_bus::{EventBus, Subscription};
+pub use fan_in::{Barrier, join_all, race};
+pub use futures::{Sleep, sleep};
 pub use main_thread::{MainThreadTaskRunner, QuitHandle};
 pub use owned::SequenceBound;
 pub use parallel::{ParallelTaskRunner, ParallelTaskRunnerBuilder};

@@ -466,6 +466,11 @@ impl<T> TaskHandle<T> {
         self
     }
 
+    /// The sequence whose task it is, if it has not ended; 0 for none.
+    pub(crate) fn waits_for_sequence(&self) -> u64 {
+        self.packet.as_ref().filter(|packet| !packet.is_done()).map_or(0, |packet| packet.sequence())
+    }
+
     /// Cancels the task when the token is signalled.
     pub(crate) fn bind(&self, token: &CancelToken) {
         if let Some(packet) = &self.packet {

@@ -7,6 +7,7 @@
 //! | `blocking` | baton mode |
 //! | `day` | the logic of an example over a virtual day |
 //! | `forgotten` | what a dropped environment fails the test for |
+//! | `fan_in` | many into one, one to many |
 //! | `faults` | injected faults, coverage, convergence |
 //! | `owned` | owned state, callbacks, replies |
 //! | `parallel` | bounded concurrency |
@@ -17,8 +18,10 @@
 mod basics;
 mod blocking;
 mod day;
+mod fan_in;
 mod faults;
 mod forgotten;
+mod futures;
 mod mixed;
 mod owned;
 mod parallel;
