@@ -26,7 +26,7 @@ mod tests;
 mod wait;
 
 pub(crate) use bell::Bell;
-pub(crate) use wait::{Attention, Wait, attend, park, pause, wait_for};
+pub(crate) use wait::{Attention, Wait, attend, attention, park, pause, wait_for, waiting};
 
 use std::sync::Arc;
 use std::task::Wake;

@@ -20,6 +20,8 @@ use crate::sync::{Deadline, local};
 pub(crate) trait Attention {
     fn wait_begins(&self);
     fn wait_ends(&self);
+    /// The thread may be about to wait, by other means; ends as a wait does.
+    fn may_wait_begins(&self);
 }
 
 local! {
@@ -32,11 +34,22 @@ pub(crate) fn attend(attention: Option<Rc<dyn Attention>>) -> Option<Rc<dyn Atte
 }
 
 /// Ends the wait even when the poll unwinds.
-struct Waiting(Option<Rc<dyn Attention>>);
+pub(crate) struct Waiting(Option<Rc<dyn Attention>>);
+
+/// The attention of this thread.
+pub(crate) fn attention() -> Option<Rc<dyn Attention>> {
+    ATTENTION.try_with(|slot| slot.borrow().clone()).ok().flatten()
+}
+
+/// This thread waits, by whatever means, until the answer is dropped.
+#[must_use = "the wait is over when this is dropped"]
+pub(crate) fn waiting() -> Waiting {
+    Waiting::begin()
+}
 
 impl Waiting {
     fn begin() -> Self {
-        let attention = ATTENTION.try_with(|slot| slot.borrow().clone()).ok().flatten();
+        let attention = attention();
         if let Some(attention) = &attention {
             attention.wait_begins();
         }

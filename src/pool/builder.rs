@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::blocking::MAY_BLOCK_THRESHOLD;
 use super::core::{Core, Settings};
 use super::observe::{Hooks, PanicReport, RejectionReport, STALL_THRESHOLD, StallReport};
 use super::{ThreadPool, global, staff};
@@ -27,6 +28,7 @@ const WORKERS_MAX: usize = 4096;
 /// | `workers` | `OVERSTRAND_WORKERS` if set, else [`std::thread::available_parallelism`], which knows cgroup quotas and affinity |
 /// | `max_best_effort` | one less than `workers`, at least one (PRI-3) |
 /// | `max_threads` | `workers` + 64 |
+/// | `may_block_threshold` | 10 ms |
 /// | `stack_size` | that of the standard library |
 /// | `on_stall` | threshold of 10 s, reported through `tracing` |
 #[derive(Clone, Debug, Default)]
@@ -38,6 +40,7 @@ pub struct ThreadPoolBuilder {
     max_threads: Option<usize>,
     stack_size: Option<usize>,
     stall_threshold: Option<Duration>,
+    may_block_threshold: Option<Duration>,
     hooks: Hooks,
     clock: Option<Arc<dyn Clock>>,
 }
@@ -71,6 +74,12 @@ impl ThreadPoolBuilder {
     /// How many threads there may be in all, those included that stand in for workers that wait; at least `workers`.
     pub fn max_threads(mut self, threads: usize) -> Self {
         self.max_threads = Some(threads);
+        self
+    }
+
+    /// After how long in a scope that [may block](crate::BlockingType::MayBlock) a worker is replaced, if the pool is short.
+    pub fn may_block_threshold(mut self, threshold: Duration) -> Self {
+        self.may_block_threshold = Some(threshold);
         self
     }
 
@@ -127,7 +136,7 @@ impl ThreadPoolBuilder {
         let clock = builder.clock.take().unwrap_or_else(|| Arc::new(SystemClock::new()));
         let settings = builder.settle()?;
         let workers = settings.workers;
-        let core = Arc::new(Core::new(settings, Arc::clone(&clock)));
+        let core = Core::new(settings, Arc::clone(&clock)).share();
         let service = Arc::downgrade(&core.service);
         clock.wakes(Box::new(move || service.upgrade().map(|service| service.unpark()).is_some()));
         if let Err(error) = staff::start(&core) {
@@ -164,7 +173,17 @@ impl ThreadPoolBuilder {
             return Err(BuildError::new("name", format!("{name:?}"), "must be a text without NUL, and not empty"));
         }
         let (stack_size, hooks) = (self.stack_size, self.hooks);
-        Ok(Settings { name, workers, best_effort_max, threads_max, stack_size, stall_threshold, hooks })
+        let may_block_threshold = self.may_block_threshold.unwrap_or(MAY_BLOCK_THRESHOLD);
+        Ok(Settings {
+            name,
+            workers,
+            best_effort_max,
+            threads_max,
+            stack_size,
+            stall_threshold,
+            may_block_threshold,
+            hooks,
+        })
     }
 }
 

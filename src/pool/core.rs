@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
+use super::blocking::Blocking;
 #[cfg(feature = "testing")]
 use super::driven::Observer;
 use super::home::Home;
@@ -27,6 +28,7 @@ use crate::error::{RejectReason, Rejected};
 use crate::park::{Bell, Parker};
 use crate::queue::steal::{Injector, Owner, Steal};
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::unmodelled::OnceCell;
 use crate::sync::{Mutex, local};
 use crate::task::current::{self, Name};
 use crate::task::panic::drop_quietly;
@@ -45,6 +47,7 @@ pub(crate) struct Settings {
     pub(crate) threads_max: usize,
     pub(crate) stack_size: Option<usize>,
     pub(crate) stall_threshold: Duration,
+    pub(crate) may_block_threshold: Duration,
     pub(crate) hooks: Hooks,
 }
 
@@ -71,6 +74,9 @@ pub(crate) struct Core {
     pub(crate) ended: Bell, // L
     /// The stall watcher sleeps until a worker wakes.
     pub(crate) watch_is_paused: AtomicBool, // A
+    pub(crate) blocking: Blocking,                 // A, L
+    /// Itself, for threads that it starts.
+    this: OnceCell<Weak<Core>>,
     /// Homes that run something.
     pub(crate) homes_busy: AtomicUsize, // A
     /// The thread that runners share which ask for one, by their traits.
@@ -129,6 +135,8 @@ impl Core {
             quiet: Bell::new(),
             ended: Bell::new(),
             watch_is_paused: AtomicBool::new(false),
+            blocking: Blocking::default(),
+            this: OnceCell::new(),
             homes_busy: AtomicUsize::new(0),
             shared_homes: Mutex::new(Vec::new()),
             next_watch: AtomicU64::new(0),
@@ -137,6 +145,18 @@ impl Core {
             settings,
             clock,
         }
+    }
+
+    /// The shared core of new settings.
+    pub(crate) fn share(self) -> Arc<Self> {
+        let this = Arc::new(self);
+        let _ = this.this.set(Arc::downgrade(&this));
+        this
+    }
+
+    /// Itself, while somebody else holds it.
+    pub(crate) fn this(&self) -> Option<Arc<Self>> {
+        self.this.get().and_then(Weak::upgrade)
     }
 
     /// The pool is driven by a test, which hears of what happens.

@@ -122,7 +122,7 @@ impl ThreadPool {
         let workers = settings.workers;
         let mut core = Core::new(settings, clock);
         core.observe(observer);
-        let core = Arc::new(core);
+        let core = core.share();
         match staff::start(&core) {
             Ok(()) => Ok(Self::own(core)),
             Err(error) => Err(BuildError::new("workers", workers, "no thread could be started").caused_by(error)),

@@ -8,6 +8,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub(crate) mod blocking;
 pub(crate) mod builder;
 pub(crate) mod core;
 mod deadline;
@@ -39,6 +40,7 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::blocking::{BlockingType, blocking};
 pub use self::builder::ThreadPoolBuilder;
 pub use self::delayed::DelayedTaskHandle;
 pub use self::ledger::PoolStats;

@@ -35,7 +35,7 @@ impl Core {
     /// Does what is due; says when something is due next.
     pub(crate) fn service_step(&self, now: Moment) -> Moment {
         let next_timer = self.timers.step(now);
-        next_timer.min(self.watch_step(now)).min(self.patrol_step(now))
+        next_timer.min(self.watch_step(now)).min(self.patrol_step(now)).min(self.blocking_step(now))
     }
 
     fn watch_step(&self, now: Moment) -> Moment {

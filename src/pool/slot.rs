@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::blocking::Scope;
 use super::home::Inbox;
 use super::observe::Running;
 use crate::park::Parker;
@@ -28,6 +29,8 @@ pub(crate) struct Slot {
     names: Mutex<Names>,
     /// What a home takes its work from; `None` for workers of the pool.
     pub(crate) home: Mutex<Option<Arc<Inbox>>>,
+    /// The blocking scopes of its task.
+    pub(crate) scope: Scope,
     /// Called back from the reserve.
     pub(crate) is_called: AtomicBool,
     /// The only ticket of the deque has waited for long.
@@ -52,6 +55,7 @@ impl Slot {
             published: AtomicU64::new(0),
             names: Mutex::new(Names::default()),
             home: Mutex::new(None),
+            scope: Scope::default(),
             is_called: AtomicBool::new(false),
             stuck: AtomicBool::new(false),
             waits: AtomicBool::new(false),

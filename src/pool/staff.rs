@@ -17,7 +17,6 @@ use super::core::Core;
 use super::home::Inbox;
 use super::service;
 use super::worker;
-use crate::park::Attention;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::thread::{JoinHandle, spawn_named};
@@ -321,40 +320,26 @@ fn spawn_into(core: &Arc<Core>, slot: usize, name: String) -> io::Result<()> {
     }
 }
 
-/// What the waits of a worker tell its pool.
-pub(crate) struct WorkerWaits(pub(crate) Arc<Core>);
-
-impl Attention for WorkerWaits {
-    fn wait_begins(&self) {
-        let core = &self.0;
-        // What this worker has kept for itself is told about now.
-        core.with_here(|here| {
-            if let Some(here) = here {
-                core.slots[here.index].set_waits(true);
-            }
-            core.notify(here);
-        });
-        if core.tracker.is_complete() {
-            return core.staff.add_debt();
-        }
-        match core.staff.stand_in() {
-            Stand::Stays => {}
-            Stand::Reserve(worker) => core.call_back(worker),
-            Stand::New => {
-                if let Err(error) = spawn_worker(core) {
-                    core.staff.report_cap(core, &error);
-                    core.staff.add_debt();
-                }
+/// A worker waits: somebody takes its place, if somebody can.
+pub(crate) fn stand_in(core: &Arc<Core>) {
+    if core.tracker.is_complete() {
+        return core.staff.add_debt();
+    }
+    match core.staff.stand_in() {
+        Stand::Stays => {}
+        Stand::Reserve(worker) => core.call_back(worker),
+        Stand::New => {
+            if let Err(error) = spawn_worker(core) {
+                core.staff.report_cap(core, &error);
+                core.staff.add_debt();
             }
         }
     }
+}
 
-    fn wait_ends(&self) {
-        if let Some(worker) = self.0.worker_index() {
-            self.0.slots[worker].set_waits(false);
-        }
-        if !self.0.staff.pay_debt() {
-            self.0.staff.add_surplus();
-        }
+/// A worker that waited goes on.
+pub(crate) fn take_back(core: &Core) {
+    if !core.staff.pay_debt() {
+        core.staff.add_surplus();
     }
 }

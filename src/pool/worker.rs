@@ -15,6 +15,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::blocking::WorkerWaits;
 use super::core::{Core, Here, set_here, set_own_pool, until_settled};
 #[cfg(feature = "testing")]
 use super::driven::{self, Told};
@@ -24,7 +25,7 @@ use super::ledger::Count;
 use super::observe;
 use super::select::{self, Order};
 use super::slot::Slot;
-use super::staff::{RESERVE_TIME, WorkerWaits};
+use super::staff::RESERVE_TIME;
 use crate::park::{self, Attention, Wait};
 use crate::sync::atomic::Ordering;
 use crate::sync::spin_loop;
@@ -138,7 +139,7 @@ impl Worker {
     /// Makes this thread the worker.
     pub(crate) fn come(&self) -> Outside {
         let core = &self.here.core;
-        let waits = || Rc::new(WorkerWaits(Arc::clone(core))) as Rc<dyn Attention>;
+        let waits = || WorkerWaits::new(core, self.here.index) as Rc<dyn Attention>;
         let attention = park::attend(self.home.is_none().then(waits));
         Outside { here: set_here(Some(Rc::clone(&self.here))), own_pool: set_own_pool(core.address()), attention }
     }
@@ -486,6 +487,8 @@ impl Worker {
             return core.discard_started(task, Discard::ShutDown, tally);
         }
         current::enter(site, meta);
+        // BLK-2: another takes the place of a worker whose task takes long.
+        let _long = meta.is_long_running().then(park::waiting);
         #[cfg(feature = "testing")]
         let _told = Told::begin(&self.here, site);
         if meta.is_extended() {

@@ -86,9 +86,10 @@ impl MainThreadTaskRunner {
             threads_max: 1,
             stack_size: None,
             stall_threshold: STALL_THRESHOLD,
+            may_block_threshold: STALL_THRESHOLD,
             hooks: Hooks::default(),
         };
-        let core = Arc::new(Core::new(settings, clock()));
+        let core = Core::new(settings, clock()).share();
         let inbox = Inbox::new(Arc::clone(&core.slots[0].parker));
         *core.slots[0].home.lock() = Some(Arc::clone(&inbox));
         let slot = core.staff.enlist_owner();

@@ -5,7 +5,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use overstrand::testing::{Faults, TestEnvironment, wait_until, yield_point};
-use overstrand::{CancelToken, Overflow, SequencedTaskRunner, TaskTraits};
+use overstrand::{BlockingType, CancelToken, Overflow, SequencedTaskRunner, TaskTraits, blocking};
 
 use crate::{AnyResult, panic_text};
 
@@ -184,4 +184,63 @@ fn stall_is_reported_in_virtual_time() {
     let running_for = told.try_recv().expect("it was reported");
     assert!((SECOND * 10..SECOND * 15).contains(&running_for), "{running_for:?}");
     assert!(told.try_recv().is_err(), "once");
+}
+
+/// BLK-1: who will block is replaced at once, who may block after the threshold, if work waits; nested scopes count once.
+#[test]
+fn blocking_scopes_are_compensated() {
+    let started = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&started);
+    let counts = move |_: &str| _ = counted.fetch_add(1, Ordering::SeqCst);
+    let env = TestEnvironment::builder().workers(1).baton().pool(|pool| pool.on_thread_start(counts)).build();
+    let hold = |how: [BlockingType; 2]| {
+        let flag = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&flag);
+        let look = move || (seen.load(Ordering::SeqCst) > 0).then_some(());
+        let held = env.pool().spawn(move || blocking(how[0], || blocking(how[1], || wait_until(SECOND * 60, look))));
+        env.run_until_idle();
+        let began = env.now();
+        let other = env.pool().spawn(move || flag.store(1, Ordering::SeqCst));
+        assert!(other.join().is_ok());
+        let waited = env.now() - began;
+        assert_eq!(held.join().expect("it runs"), Some(()));
+        waited
+    };
+    use BlockingType::{MayBlock, WillBlock};
+    assert_eq!(hold([WillBlock, MayBlock]), Duration::ZERO);
+    assert_eq!(hold([MayBlock, WillBlock]), Duration::ZERO);
+    let waited = hold([MayBlock, MayBlock]);
+    assert!((Duration::from_millis(10)..=Duration::from_millis(25)).contains(&waited), "{waited:?}");
+    assert_eq!(started.load(Ordering::SeqCst), 2, "one stand-in did for all of them");
+    assert_eq!(blocking(WillBlock, || 7), 7, "outside of tasks it is a call");
+}
+
+/// BLK-2: a long-running task never reduces the pool's capacity.
+#[test]
+fn long_running_task_leaves_the_pool_its_workers() {
+    TestEnvironment::builder().workers(1).baton().explore(0..40, |env| {
+        let flag = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&flag);
+        let look = move || (seen.load(Ordering::SeqCst) > 0).then_some(());
+        let traits = overstrand::TaskTraits::default().long_running();
+        let long = env.pool().task().traits(traits).spawn(move || wait_until(SECOND * 60, look));
+        env.run_until_idle();
+        for number in 0..10 {
+            assert_eq!(env.pool().spawn(move || number).join().expect("it runs"), number);
+        }
+        assert_eq!(env.now(), Duration::ZERO);
+        flag.store(1, Ordering::SeqCst);
+        assert_eq!(long.join().expect("it runs"), Some(()));
+    });
+}
+
+/// The cap holds: what cannot be replaced is not, and everything goes on when somebody comes back.
+#[test]
+fn cap_of_threads_holds() {
+    TestEnvironment::builder().workers(1).faults(Faults::none().refused_threads(1.0)).baton().explore(0..40, |env| {
+        let held = env.pool().spawn(|| blocking(BlockingType::WillBlock, || wait_until(SECOND, || None::<()>)));
+        let behind = env.pool().spawn(|| 7);
+        assert_eq!(behind.join().expect("it runs"), 7);
+        assert!(held.is_finished() && env.now() == SECOND);
+    });
 }

@@ -52,9 +52,10 @@ fn pool(workers: usize) -> ThreadPool {
         threads_max: workers + 3,
         stack_size: None,
         stall_threshold: std::time::Duration::from_secs(10),
+        may_block_threshold: std::time::Duration::from_millis(10),
         hooks: Hooks::default(),
     };
-    let core = Arc::new(Core::new(settings, Arc::new(ManualClock::new(Moment::ORIGIN))));
+    let core = Core::new(settings, Arc::new(ManualClock::new(Moment::ORIGIN))).share();
     staff::start(&core).expect("a model has threads");
     ThreadPool::own(core)
 }
