@@ -14,6 +14,7 @@ use crossbeam_utils::CachePadded;
 use super::blocking::Blocking;
 #[cfg(feature = "testing")]
 use super::driven::Observer;
+use super::fence::Fences;
 use super::home::Home;
 use super::idle::Idle;
 use super::ledger::{Count, Ledger};
@@ -74,6 +75,7 @@ pub(crate) struct Core {
     pub(crate) ended: Bell, // L
     /// The stall watcher sleeps until a worker wakes.
     pub(crate) watch_is_paused: AtomicBool, // A
+    pub(crate) fences: Fences,                     // A
     pub(crate) blocking: Blocking,                 // A, L
     /// Itself, for threads that it starts.
     this: OnceCell<Weak<Core>>,
@@ -135,6 +137,7 @@ impl Core {
             quiet: Bell::new(),
             ended: Bell::new(),
             watch_is_paused: AtomicBool::new(false),
+            fences: Fences::default(),
             blocking: Blocking::default(),
             this: OnceCell::new(),
             homes_busy: AtomicUsize::new(0),
@@ -426,10 +429,14 @@ impl Core {
 
     /// True when a worker could find something to run.
     pub(crate) fn has_work(&self) -> bool {
+        if self.is_fenced(Priority::UserVisible) {
+            return false;
+        }
+        let may_take_best_effort = || self.may_enter_best_effort_racy() && !self.is_fenced(Priority::BestEffort);
         self.is_waiting(Priority::UserBlocking)
             || self.is_waiting(Priority::UserVisible)
             || self.used_slots().iter().any(|slot| self.is_worth_stealing(slot))
-            || (self.is_waiting(Priority::BestEffort) && self.may_enter_best_effort_racy())
+            || (self.is_waiting(Priority::BestEffort) && may_take_best_effort())
     }
 
     /// True when a worker sleeps though there is something for it to do: never, unless a wake-up was lost or is on its way.

@@ -15,6 +15,7 @@ mod deadline;
 pub(crate) mod delayed;
 #[cfg(feature = "testing")]
 pub(crate) mod driven;
+mod fence;
 pub(crate) mod global;
 pub(crate) mod home;
 mod idle;
@@ -43,6 +44,7 @@ use std::time::Duration;
 pub use self::blocking::{BlockingType, blocking};
 pub use self::builder::ThreadPoolBuilder;
 pub use self::delayed::DelayedTaskHandle;
+pub use self::fence::Fence;
 pub use self::ledger::PoolStats;
 pub use self::observe::{PanicReport, RejectionReport, StallReport};
 pub use self::task_builder::TaskBuilder;
@@ -229,10 +231,10 @@ impl ThreadPool {
     ///
     /// # Errors
     ///
-    /// [`WaitError::WouldDeadlock`] inside a task of this pool; [`WaitError::ShutDown`] if a shutdown dropped some of the work.
+    /// [`WaitError::WouldDeadlock`] inside a task of this pool, and while this thread holds a fence; [`WaitError::ShutDown`] if a shutdown dropped some of the work.
     pub fn flush(&self) -> Result<(), WaitError> {
         let core = self.core();
-        if core.is_own_thread() {
+        if core.is_own_thread() || core.is_fenced_by_this_thread() {
             return Err(WaitError::WouldDeadlock);
         }
         let dropped_before = core.ledger.dropped();

@@ -231,7 +231,8 @@ impl Worker {
             core.homes_busy.fetch_add(1, Ordering::Relaxed);
             core.resume_watch();
         }
-        if let Some((ticket, class)) = home.take() {
+        let is_fenced = core.is_fenced(Priority::UserVisible);
+        if let Some((ticket, class)) = if is_fenced { None } else { home.take() } {
             self.execute(ticket, class);
             return Step::Ran;
         }
@@ -245,7 +246,7 @@ impl Worker {
             return self.leave_home();
         }
         let limit = self.until_service();
-        if !home.is_empty() {
+        if !home.is_empty() && !is_fenced {
             return Step::Moved;
         }
         self.mode = Mode::Asleep;
@@ -273,6 +274,9 @@ impl Worker {
     // ---- finding ----------------------------------------------------------------------------------------------------
 
     fn next(&mut self) -> Option<(Ticket, Priority)> {
+        if self.core().is_fenced(Priority::UserVisible) {
+            return None;
+        }
         let order = select::order(self.picks);
         let found = order.classes.into_iter().find_map(|class| self.take(class, order).map(|ticket| (ticket, class)));
         if found.is_some() {
@@ -323,7 +327,8 @@ impl Worker {
 
     fn take_best_effort(&self) -> Option<Ticket> {
         let core = self.core();
-        if !core.is_waiting(Priority::BestEffort) || !core.enter_best_effort() {
+        let may_take = core.is_waiting(Priority::BestEffort) && !core.is_fenced(Priority::BestEffort);
+        if !may_take || !core.enter_best_effort() {
             return None;
         }
         let ticket = core.take_injected(Priority::BestEffort, None);
@@ -607,7 +612,8 @@ impl Turn for Worker {
     #[inline]
     fn is_over(&mut self) -> bool {
         self.turn.tasks += 1;
-        let is_pressed = || self.home.is_none() && self.core().is_pressed(self.turn.class);
+        let class = self.turn.class;
+        let is_pressed = || (self.home.is_none() && self.core().is_pressed(class)) || self.core().is_fenced(class);
         if self.turn.tasks >= self.turn.tasks_max || is_pressed() {
             return true;
         }

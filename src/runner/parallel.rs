@@ -190,7 +190,7 @@ impl Parallel {
     /// Waits until everything posted before is over. While it waits no later task starts, if it is a barrier.
     fn flush(this: &Arc<Erased<Self>>, wait: Wait) -> Result<(), WaitError> {
         let parallel = &this.object;
-        if current::group() == parallel.runner.id {
+        if current::group() == parallel.runner.id || parallel.core.is_fenced_by_this_thread() {
             return Err(WaitError::WouldDeadlock);
         }
         let deadline = wait;

@@ -316,7 +316,7 @@ impl Sequence {
 
     /// Waits until everything that was pushed before has run (SEQ-9).
     pub(crate) fn wait_idle(&self, wait: Wait) -> Result<(), WaitError> {
-        if crate::task::current::sequence() == self.runner.id {
+        if crate::task::current::sequence() == self.runner.id || self.core.is_fenced_by_this_thread() {
             return Err(WaitError::WouldDeadlock);
         }
         let target = self.lane.pushed();

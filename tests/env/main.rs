@@ -17,6 +17,7 @@
 
 mod basics;
 mod blocking;
+mod control;
 mod day;
 mod fan_in;
 mod faults;

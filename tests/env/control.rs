@@ -1,0 +1,83 @@
+//! Control over a pool: fences (CTL-1, CTL-2, SHUT-6).
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use overstrand::testing::TestEnvironment;
+use overstrand::{Priority, TaskTraits, ThreadMode, WaitError};
+
+use crate::AnyResult;
+
+/// While a fence is held nothing starts, on any kind of runner; fences nest; lifting the last one starts everything.
+#[test]
+fn nothing_starts_behind_a_fence() {
+    for is_baton in [false, true] {
+        let builder = TestEnvironment::builder().workers(2);
+        let builder = if is_baton { builder.baton() } else { builder };
+        builder.explore(0..60, |env| {
+            let pool = env.pool();
+            let strand = pool.create_sequenced_task_runner(TaskTraits::default());
+            let thread = pool.create_single_thread_task_runner(TaskTraits::default(), ThreadMode::Dedicated);
+            let limited = pool.create_parallel_task_runner(TaskTraits::default(), 2).expect("valid");
+            let thread = thread.expect("a thread");
+            let ran = Arc::new(AtomicUsize::new(0));
+            let count = || {
+                let ran = Arc::clone(&ran);
+                move || _ = ran.fetch_add(1, Ordering::SeqCst)
+            };
+            let (outer, inner) = (pool.fence(), pool.fence());
+            pool.post_task(count()).expect("open");
+            pool.post_task_with(Priority::UserBlocking.into(), count()).expect("open");
+            strand.post_task(count()).expect("open");
+            thread.post_task(count()).expect("open");
+            limited.post_task(count()).expect("open");
+            pool.post_delayed_task(Duration::from_secs(1), count()).expect("open");
+            env.advance(Duration::from_secs(2));
+            drop(inner);
+            env.run_until_idle();
+            assert_eq!(ran.load(Ordering::SeqCst), 0);
+            let waits = [pool.flush(), strand.flush(), limited.flush()];
+            assert_eq!(waits, [Err(WaitError::WouldDeadlock); 3]);
+            drop(outer);
+            pool.flush().expect("open");
+            assert_eq!(ran.load(Ordering::SeqCst), 6);
+        });
+    }
+}
+
+/// A best-effort fence holds back best-effort work alone, whatever runner it is on.
+#[test]
+fn best_effort_fence_holds_best_effort_work() {
+    TestEnvironment::builder().workers(2).explore(0..60, |env| {
+        let slow = env.pool().create_sequenced_task_runner(TaskTraits::best_effort());
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let fence = env.pool().fence_best_effort();
+        let (late, soon) = (Arc::clone(&order), Arc::clone(&order));
+        slow.post_task(move || late.lock().expect("no panic").push("slow")).expect("open");
+        env.pool().post_task(move || soon.lock().expect("no panic").push("soon")).expect("open");
+        env.run_until_idle();
+        assert_eq!(*order.lock().expect("no panic"), ["soon"]);
+        // Another thread of control may lift it.
+        env.pool().post_task(move || drop(fence)).expect("open");
+        env.run_until_idle();
+        assert_eq!(*order.lock().expect("no panic"), ["soon", "slow"]);
+    });
+}
+
+/// A sequence stops before its next task; once shutdown starts fences are ignored.
+#[test]
+fn fence_stops_a_sequence_and_no_shutdown() -> AnyResult {
+    let env = TestEnvironment::builder().workers(1).build();
+    let strand = env.pool().create_sequenced_task_runner(TaskTraits::default().block_shutdown());
+    let (pool, held) = (env.pool().clone(), Arc::new(Mutex::new(None)));
+    let kept = Arc::clone(&held);
+    strand.post_task(move || *kept.lock().expect("no panic") = Some(pool.fence()))?;
+    strand.post_task(|| ())?;
+    env.run_until_idle();
+    assert_eq!(strand.stats().ran, 1);
+    let report = env.pool().shutdown()?;
+    assert_eq!((report.ran, report.dropped), (2, 0));
+    drop(held.lock().expect("no panic").take());
+    Ok(())
+}
