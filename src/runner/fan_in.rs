@@ -42,18 +42,21 @@ impl<T> Part<T> {
     }
 }
 
+/// Makes an answer of the parts, or leaves them for later.
+type Answer<T, A> = fn(&mut Vec<Part<T>>) -> Option<Result<A, JoinError>>;
+
 /// Several handles that answer as one.
 struct Several<T, A> {
     parts: Mutex<Vec<Part<T>>>,
     /// The answer, if there is one; takes the parts that it is made of.
-    answer: fn(&mut Vec<Part<T>>) -> Option<Result<A, JoinError>>,
+    answer: Answer<T, A>,
     location: &'static Location<'static>,
 }
 
 impl<T, A> Several<T, A> {
     fn handle(
         handles: impl IntoIterator<Item = TaskHandle<T>>,
-        answer: fn(&mut Vec<Part<T>>) -> Option<Result<A, JoinError>>,
+        answer: Answer<T, A>,
         location: &'static Location<'static>,
     ) -> TaskHandle<A>
     where

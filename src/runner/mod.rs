@@ -6,6 +6,7 @@ pub(crate) mod current;
 mod event_bus;
 mod fan_in;
 mod futures;
+mod group;
 mod lane;
 mod main_thread;
 mod owned;

@@ -76,7 +76,7 @@ impl<T: 'static> Keeper<T> for OnItsThread {
         let found = KEPT.try_with(|kept| {
             let mut kept = kept.borrow_mut();
             let state = kept.get_mut(&self.0).and_then(|state| state.downcast_mut());
-            state.map(|state| f(state)).is_some()
+            state.map(&mut *f).is_some()
         });
         if found != Ok(true) {
             f(&mut State { slot: Slot::Poisoned(None), build: None, rebuilds: false });

@@ -58,6 +58,12 @@ struct Shared {
     first_discarded: AtomicU64,
 }
 
+/// What few sequences have, apart, so that the others are small.
+struct Extras {
+    bound: Option<Bound>,
+    home: Option<Arc<Home>>,
+}
+
 /// The object that a runner's handles and tickets share.
 ///
 /// The order of the fields keeps what posters write, what both sides read, and what the drainer writes on different cache lines without padding: idle
@@ -76,9 +82,8 @@ pub(crate) struct Sequence {
     /// Queued tasks above the sequence's own class, by class.
     lifted: [AtomicU32; 3],
     core: Arc<Core>,
-    /// The thread that it runs on, if it has one of its own.
-    home: Option<Arc<Home>>,
-    bound: Option<Box<Bound>>,
+    /// What few sequences have.
+    extras: Option<Box<Extras>>,
     pub(crate) runner: Runner,
     /// Written by the drainer.
     tally: Tally,
@@ -114,8 +119,7 @@ impl Sequence {
             traits,
             runner,
             core,
-            bound: bound.map(Box::new),
-            home,
+            extras: (bound.is_some() || home.is_some()).then(|| Box::new(Extras { bound, home })),
             turn_ended: Bell::new(),
             shared: Shared::default(),
         })
@@ -125,8 +129,15 @@ impl Sequence {
         &self.core
     }
 
+    /// The thread that it runs on, if it has one of its own.
+    #[inline]
     pub(crate) fn home(&self) -> Option<&Arc<Home>> {
-        self.home.as_ref()
+        self.extras.as_ref()?.home.as_ref()
+    }
+
+    #[inline]
+    fn bound(&self) -> Option<&Bound> {
+        self.extras.as_ref()?.bound.as_ref()
     }
 
     pub(crate) fn traits(&self) -> TaskTraits {
@@ -170,7 +181,7 @@ impl Sequence {
         if self.is_closed() {
             return Err(RejectReason::Closed);
         }
-        if let Some(bound) = &self.bound {
+        if let Some(bound) = self.bound() {
             self.reserve(bound)?;
         }
         let admitted = self.core.admit(meta);
@@ -214,7 +225,7 @@ impl Sequence {
     }
 
     fn release(&self) {
-        if let Some(bound) = &self.bound {
+        if let Some(bound) = self.bound() {
             bound.release();
         }
     }
@@ -260,7 +271,7 @@ impl Sequence {
     fn queue_ticket(this: &Arc<Erased<Self>>, class: Option<Priority>) {
         if let Some(class) = class {
             let ticket = Ticket::of_object(Arc::clone(this));
-            match &this.object.home {
+            match this.object.home() {
                 Some(home) => home.send(ticket, class),
                 None => this.object.core.submit(ticket, class),
             }
@@ -286,7 +297,7 @@ impl Sequence {
         let flags = if is_discarding { CLOSED | DISCARDING } else { CLOSED };
         // ORDER sequence.close: Release; pairs with sequence.control.
         self.control.fetch_or(flags, Ordering::Release);
-        if let Some(bound) = &self.bound {
+        if let Some(bound) = self.bound() {
             bound.end_waits();
         }
     }
@@ -303,12 +314,12 @@ impl Sequence {
     }
 
     fn overflowed(&self) -> u64 {
-        self.bound.as_ref().map_or(0, |bound| read(&bound.overflowed))
+        self.bound().map_or(0, |bound| read(&bound.overflowed))
     }
 
     /// So many tasks, counted from the first one pushed, are over.
     fn over(&self) -> u64 {
-        match &self.bound {
+        match self.bound() {
             Some(bound) => read(&bound.over),
             None => Tally::read(&self.tally.ran) + Tally::read(&self.tally.dropped),
         }
@@ -369,7 +380,7 @@ impl Sequence {
     /// The next task; for bounded sequences with the number of tasks popped so far.
     #[inline]
     fn pop(&self) -> Option<(Task, u64)> {
-        let Some(bound) = &self.bound else { return self.lane.pop().map(|task| (task, 0)) };
+        let Some(bound) = self.bound() else { return self.lane.pop().map(|task| (task, 0)) };
         let (task, number) = {
             let _consumer = bound.consumer.lock();
             (self.lane.pop()?, Tally::read(&self.tally.started) + read(&bound.overflowed) + 1)
@@ -404,7 +415,7 @@ impl Sequence {
                 turn.run(task, &self.tally);
             }
             self.unlift(meta);
-            if let Some(bound) = &self.bound {
+            if let Some(bound) = self.bound() {
                 bound.set_over(number);
             }
             if turn.is_over() {
@@ -451,7 +462,7 @@ impl Receiver for SequenceReceiver {
             return self.drop_unripe(task);
         }
         // WHY: a ripe task was accepted long ago, so neither `Drain` nor a full queue refuses it (DLY-3).
-        if let Some(bound) = &sequence.bound {
+        if let Some(bound) = sequence.bound() {
             bound.add_ripe();
         }
         Sequence::push_ripe(&self.0, task);

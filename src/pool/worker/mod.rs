@@ -11,6 +11,8 @@
 //! | *in reserve* | goes back if it was called, leaves if its time is over | *active*, the end |
 #![forbid(unsafe_code)]
 
+mod rest;
+
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,17 +27,14 @@ use super::ledger::Count;
 use super::observe;
 use super::select::{self, Order};
 use super::slot::Slot;
-use super::staff::RESERVE_TIME;
 use crate::park::{self, Attention, Wait};
 use crate::sync::atomic::Ordering;
-use crate::sync::spin_loop;
 use crate::task::current;
 use crate::task::panic::{drop_payload, message_of};
 use crate::task::raw::{Deliver, Discard, Opened, Runner, Tally, Task, Ticket, Turn, Verdict};
 use crate::task::site::Site;
 use crate::task::traits::{Meta, Priority};
 use crate::time::Moment;
-use crate::zoo;
 
 /// Tasks per turn of a sequence (SEQ-5): enough to make the cost of a turn vanish, few enough to be fair.
 const TURN_TASKS_MAX: u32 = 64;
@@ -45,12 +44,6 @@ const TASKS_PER_LOOK: u32 = 16;
 
 /// Time per turn, counted from the first look at the clock.
 const TURN_TIME_MAX: Duration = Duration::from_micros(500);
-
-/// Looks at the queues before a worker goes to sleep. More would cost CPU with every lone post; see `benches/README.md`.
-const SEARCH_ROUNDS: u32 = if cfg!(any(overstrand_loom, overstrand_shuttle, miri)) { 0 } else { 4 };
-
-/// Pauses between two of them.
-const PAUSES_PER_ROUND: u32 = 15;
 
 /// What a step did, or asks for before the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -221,49 +214,6 @@ impl Worker {
         self.leave()
     }
 
-    /// A step of the thread of a runner: the next ticket of its inbox.
-    fn step_at_home(&mut self, home: &Inbox) -> Step {
-        let here = Rc::clone(&self.here);
-        let core = &*here.core;
-        if self.mode == Mode::Asleep {
-            self.mode = Mode::Active;
-            // Relaxed: a count; the fence in `resume_watch` orders it.
-            core.homes_busy.fetch_add(1, Ordering::Relaxed);
-            core.resume_watch();
-        }
-        let is_fenced = core.is_fenced(Priority::UserVisible);
-        if let Some((ticket, class)) = if is_fenced { None } else { home.take() } {
-            self.execute(ticket, class);
-            return Step::Ran;
-        }
-        if core.tracker.is_complete() {
-            // WHY: see the page of `shutdown`, steps (D, E, F).
-            Idle::order_looks();
-            core.sweep_inbox(home);
-            return self.leave_home();
-        }
-        if home.is_left() {
-            return self.leave_home();
-        }
-        let limit = self.until_service();
-        if !home.is_empty() && !is_fenced {
-            return Step::Moved;
-        }
-        self.mode = Mode::Asleep;
-        // Relaxed: as above.
-        core.homes_busy.fetch_sub(1, Ordering::Relaxed);
-        if core.quiet.is_listened_racy() {
-            core.quiet.ring();
-        }
-        Step::Wait(limit)
-    }
-
-    fn leave_home(&self) -> Step {
-        // Relaxed: as above.
-        self.core().homes_busy.fetch_sub(1, Ordering::Relaxed);
-        Step::Leave
-    }
-
     fn leave(&mut self) -> Step {
         if self.mode == Mode::Searching {
             self.core().idle.leave();
@@ -365,91 +315,6 @@ impl Worker {
         self.random ^= self.random >> 17;
         self.random ^= self.random << 5;
         self.random
-    }
-
-    // ---- sleeping ---------------------------------------------------------------------------------------------------
-
-    fn stop_searching(&mut self) {
-        if std::mem::replace(&mut self.mode, Mode::Active) == Mode::Searching {
-            let core = self.core();
-            if core.idle.found() && core.has_work() {
-                core.notify(Some(&self.here));
-            }
-        }
-    }
-
-    /// Looks a few times more; then falls asleep, unless something has come meanwhile.
-    fn search_or_sleep(&mut self) -> Step {
-        let here = Rc::clone(&self.here);
-        let core = &*here.core;
-        if std::mem::replace(&mut self.mode, Mode::Searching) != Mode::Searching {
-            core.idle.begin_search();
-            if search_found(core) {
-                return Step::Moved;
-            }
-        }
-        core.idle.prepare_sleep(here.index);
-        self.mode = Mode::Asleep;
-        let must_look = !zoo::has("Z3") && core.has_work();
-        if must_look || core.tracker.is_complete() || core.staff.has_surplus() {
-            return Step::Moved;
-        }
-        if core.quiet.is_listened_racy() {
-            core.quiet.ring();
-        }
-        Step::Wait(self.until_service())
-    }
-
-    /// How long a worker may sleep that drives the timers.
-    fn until_service(&self) -> Option<Duration> {
-        let core = self.core();
-        if !core.staff.is_without_service() {
-            return None;
-        }
-        let now = core.clock.now();
-        let next = core.service_step(now);
-        (next != Moment::NEVER).then(|| now.until(next))
-    }
-
-    fn wake_up(&mut self) {
-        let core = self.core();
-        core.idle.wake_up(self.here.index);
-        core.resume_watch();
-        self.mode = Mode::Searching;
-    }
-
-    /// There may be one worker too many; true when this one goes into the reserve.
-    fn enter_reserve(&mut self) -> bool {
-        let here = Rc::clone(&self.here);
-        let core = &*here.core;
-        if !core.staff.enter_reserve(here.index) {
-            return false;
-        }
-        if std::mem::replace(&mut self.mode, Mode::InReserve) == Mode::Searching {
-            core.idle.leave();
-        }
-        // WHY: what lies in the deque of a thread that does not run would wait for a thief.
-        while let Some(ticket) = here.owner.pop() {
-            core.submit_injected(ticket, Priority::UserVisible);
-        }
-        core.notify(Some(&here));
-        true
-    }
-
-    /// One step in the reserve: back to work if somebody has called, out if this worker is superfluous, else on waiting.
-    fn wait_in_reserve(&mut self, has_permit: bool) -> Step {
-        let core = Arc::clone(&self.here.core);
-        // ORDER worker.called: Acquire; pairs with core.call.
-        if self.slot().is_called.swap(false, Ordering::Acquire) {
-            self.mode = Mode::Active;
-            return Step::Moved;
-        }
-        // WHY completion before the wait: the permit that it left may have been used up on the way here.
-        let is_superfluous = core.tracker.is_complete() || !has_permit;
-        if is_superfluous && core.staff.leave_reserve(self.here.index) {
-            return Step::Leave;
-        }
-        Step::Wait(Some(RESERVE_TIME))
     }
 
     // ---- running ----------------------------------------------------------------------------------------------------
@@ -577,14 +442,6 @@ impl Worker {
         let running = self.slot().running_at(site);
         self.core().settings.hooks.tell_panic(running, message);
     }
-}
-
-/// Looks a few times more before going to sleep.
-fn search_found(core: &Core) -> bool {
-    (0..SEARCH_ROUNDS).any(|_| {
-        (0..PAUSES_PER_ROUND).for_each(|_| spin_loop());
-        core.has_work()
-    })
 }
 
 impl Turn for Worker {

@@ -1,0 +1,295 @@
+//! The object behind a parallel runner: its queues, its slots (see `slots` for the protocol), its barrier and its counters.
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::bound::{Bound, Room};
+use super::sequence::RunnerStats;
+use super::slots::Slots;
+use crate::error::{RejectReason, WaitError};
+use crate::park::{Bell, Wait};
+use crate::pool::core::{Core, drop_discarded, until_settled};
+use crate::pool::ledger::Count;
+use crate::pool::timer::Receiver;
+use crate::queue::steal::Injector;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use crate::sync::thread::yield_now;
+use crate::task::current::{self};
+use crate::task::raw::{Discard, Erased, Opened, Runnable, Runner, Tally, Task, Ticket, Turn};
+use crate::task::traits::{Meta, Priority, TaskTraits};
+
+pub(super) const CLOSED: u8 = 1;
+pub(super) const DISCARDING: u8 = 2;
+
+/// What the handles and tickets of one parallel runner share.
+pub(crate) struct Parallel {
+    pub(super) slots: Slots,
+    pub(super) queues: [Injector<Ticket>; 3],
+    /// What was posted while a flush waits.
+    pub(super) held: Mutex<VecDeque<Task>>,
+    pub(super) bound: Option<Bound>,
+    pub(super) control: AtomicU8,
+    /// Rings when a slot ends.
+    pub(super) ended: Bell,
+    pub(super) tally: Tally,
+    pub(super) posted: AtomicU64,
+    pub(super) posted_delayed: AtomicU64,
+    pub(super) ripened: AtomicU64,
+    pub(super) dropped_delayed: AtomicU64,
+    pub(super) overflowed: AtomicU64,
+    pub(super) rejected: AtomicU64,
+    /// Tasks dropped by close or shutdown.
+    pub(super) discarded: AtomicU64,
+    pub(super) core: Arc<Core>,
+    pub(super) traits: TaskTraits,
+    pub(super) runner: Runner,
+}
+
+pub(super) fn add(counter: &AtomicU64) {
+    // ORDER parallel.add: AcqRel; as the ledger's; pairs with parallel.read.
+    counter.fetch_add(1, Ordering::AcqRel);
+}
+
+pub(super) fn read(counter: &AtomicU64) -> u64 {
+    // ORDER parallel.read: Acquire; pairs with parallel.add.
+    counter.load(Ordering::Acquire)
+}
+
+impl Parallel {
+    pub(super) fn control(&self) -> u8 {
+        // ORDER parallel.control: Acquire; what the closer did before is visible; pairs with parallel.close.
+        self.control.load(Ordering::Acquire)
+    }
+
+    pub(super) fn admit(&self, meta: Meta) -> Result<Room, RejectReason> {
+        if self.control() & CLOSED != 0 {
+            return Err(RejectReason::Closed);
+        }
+        if let Some(bound) = &self.bound {
+            let is_over = || self.control() & CLOSED != 0 || self.core.tracker.is_started();
+            loop {
+                match bound.reserve(!self.core.is_own_thread(), is_over) {
+                    Room::Reserved => break,
+                    Room::CallerRuns => return Ok(Room::CallerRuns),
+                    Room::Refused if self.control() & CLOSED != 0 => return Err(RejectReason::Closed),
+                    Room::Refused if self.core.tracker.is_started() => return Err(RejectReason::ShutDown),
+                    Room::Refused => return Err(RejectReason::Full),
+                    Room::DropOldest => self.drop_oldest(bound),
+                }
+            }
+        }
+        let admitted = self.core.admit(meta);
+        if let (Err(_), Some(bound)) = (&admitted, &self.bound) {
+            bound.release();
+        }
+        admitted.map(|()| Room::Reserved)
+    }
+
+    pub(super) fn drop_oldest(&self, bound: &Bound) {
+        if !self.slots.claim() {
+            return yield_now();
+        }
+        let task = self.pop();
+        bound.release();
+        add(&self.overflowed);
+        self.core.discard(task, Discard::Overflow, None);
+    }
+
+    /// A task that was claimed; the most urgent class first, in the order of posting within one.
+    pub(super) fn pop(&self) -> Task {
+        loop {
+            for class in Priority::DESCENDING {
+                let queue = &self.queues[class.index()];
+                if let Some(ticket) = until_settled(|| queue.steal()) {
+                    match ticket.open() {
+                        Opened::Task(task) => return task,
+                        Opened::Object(_) => unreachable!("only tasks are queued here"),
+                    }
+                }
+            }
+            // WHY: its poster has counted it and not appended it yet.
+            yield_now();
+        }
+    }
+
+    pub(super) fn push(this: &Arc<Erased<Self>>, task: Task) {
+        let parallel = &this.object;
+        add(&parallel.posted);
+        parallel.core.ledger.count(parallel.core.worker_index(), Count::Posted);
+        Self::queue(this, task);
+    }
+
+    pub(super) fn queue(this: &Arc<Erased<Self>>, task: Task) {
+        let parallel = &this.object;
+        if current::group() == parallel.runner.id {
+            // WHY: a task that waits for what it has just posted must not wait for a flush that waits for it.
+            parallel.slots.count_always();
+        } else if !parallel.slots.count() {
+            let mut held = parallel.held.lock();
+            // WHY again: the flush may have ended before this lock was taken, with nobody left to bring what is held.
+            if parallel.slots.is_flushing() {
+                return held.push_back(task);
+            }
+            drop(held);
+            parallel.slots.count_always();
+        }
+        let class = parallel.enqueue(task);
+        Self::fill_one(this, class);
+    }
+
+    /// (B) of a counted task.
+    pub(super) fn enqueue(&self, task: Task) -> Priority {
+        let class = task.meta().priority();
+        self.queues[class.index()].push(Ticket::of_task(task));
+        class
+    }
+
+    pub(super) fn fill_one(this: &Arc<Erased<Self>>, class: Priority) -> bool {
+        let takes = this.object.slots.take_slot();
+        if takes {
+            this.object.core.submit(Ticket::of_object(Arc::clone(this)), class);
+        }
+        takes
+    }
+
+    pub(super) fn discard_reason(&self, meta: Meta) -> Option<Discard> {
+        let by_close = (self.control() & DISCARDING != 0).then_some(Discard::Closed);
+        let by_shutdown = (self.core.tracker.is_started() && !meta.blocks_shutdown()).then_some(Discard::ShutDown);
+        by_close.or(by_shutdown)
+    }
+
+    pub(super) fn run_one(&self, turn: &mut dyn Turn) {
+        let task = self.pop();
+        if let Some(bound) = &self.bound {
+            bound.release();
+        }
+        match self.discard_reason(task.meta()) {
+            Some(Discard::Closed) => {
+                add(&self.discarded);
+                turn.discard(task, Discard::Closed, &self.tally);
+            }
+            Some(_) => {
+                add(&self.discarded);
+                turn.run(task, &self.tally);
+            }
+            None => turn.run(task, &self.tally),
+        }
+    }
+
+    /// Waits until everything posted before is over. While it waits no later task starts, if it is a barrier.
+    pub(super) fn flush(this: &Arc<Erased<Self>>, wait: Wait) -> Result<(), WaitError> {
+        let parallel = &this.object;
+        if current::group() == parallel.runner.id || parallel.core.is_fenced_by_this_thread() {
+            return Err(WaitError::WouldDeadlock);
+        }
+        let deadline = wait;
+        let begun = parallel.ended.wait_until(|| parallel.slots.begin_flush().then_some(()), deadline);
+        if begun.is_none() {
+            return Err(WaitError::TimedOut);
+        }
+        let look = || {
+            let is_done = parallel.slots.is_quiet();
+            (is_done || parallel.core.tracker.is_complete()).then_some(is_done)
+        };
+        let ended = Bell::wait_for_either([&parallel.ended, &parallel.core.ended], look, deadline);
+        Self::release_held(this);
+        match ended {
+            None => Err(WaitError::TimedOut),
+            Some(true) if read(&parallel.discarded) == 0 => Ok(()),
+            _ if parallel.core.tracker.is_started() => Err(WaitError::ShutDown),
+            _ => Err(WaitError::Closed),
+        }
+    }
+
+    /// The flush is over: what was held back is queued, in its order, before anything posted from now on.
+    pub(super) fn release_held(this: &Arc<Erased<Self>>) {
+        let parallel = &this.object;
+        {
+            let mut held = parallel.held.lock();
+            for task in held.drain(..) {
+                parallel.slots.count_always();
+                parallel.enqueue(task);
+            }
+            parallel.slots.end_flush();
+        }
+        while Self::fill_one(this, parallel.traits.priority()) {}
+        parallel.ended.ring();
+    }
+
+    pub(super) fn stats(&self) -> RunnerStats {
+        let panicked = Tally::read(&self.tally.panicked);
+        let (ran, dropped) = (Tally::read(&self.tally.ran), Tally::read(&self.tally.dropped));
+        let (overflowed, dropped_delayed) = (read(&self.overflowed), read(&self.dropped_delayed));
+        let started = Tally::read(&self.tally.started).max(ran + dropped);
+        let ripened = read(&self.ripened);
+        let posted_delayed = read(&self.posted_delayed);
+        let posted = read(&self.posted) + ripened;
+        let queued = posted.saturating_sub(started + overflowed);
+        RunnerStats {
+            posted: started + overflowed + queued + (posted_delayed - ripened),
+            ran,
+            queued,
+            delayed: posted_delayed - ripened - dropped_delayed,
+            running: started - ran - dropped,
+            dropped: dropped + overflowed + dropped_delayed,
+            rejected: read(&self.rejected),
+            panicked: panicked.min(ran),
+        }
+    }
+}
+
+impl Runnable for Parallel {
+    fn run(this: Arc<Erased<Self>>, turn: &mut dyn Turn) {
+        let parallel = &this.object;
+        turn.enter(&parallel.runner);
+        let before = current::set_group(parallel.runner.id);
+        let goes_on = loop {
+            if !parallel.slots.claim() {
+                if parallel.slots.end_slot() {
+                    break false;
+                }
+                continue;
+            }
+            parallel.run_one(turn);
+            if parallel.slots.is_over_limit() && parallel.slots.end_slot() {
+                break false;
+            }
+            if turn.is_over() {
+                break true;
+            }
+        };
+        current::set_group(before);
+        if goes_on {
+            let class = turn.class();
+            return turn.requeue(Ticket::of_object(this), class);
+        }
+        parallel.ended.ring();
+    }
+}
+
+/// A task of the runner whose delay is over, or never will be.
+pub(super) struct ParallelReceiver(pub(super) Arc<Erased<Parallel>>);
+
+impl Receiver for ParallelReceiver {
+    fn ripen(&self, task: Task) {
+        let parallel = &self.0.object;
+        if parallel.control() & DISCARDING != 0 || !parallel.core.tracker.admit(task.meta()) {
+            return self.drop_unripe(task);
+        }
+        if let Some(bound) = &parallel.bound {
+            bound.add_ripe();
+        }
+        parallel.core.ledger.count(parallel.core.worker_index(), Count::Ripened);
+        add(&parallel.ripened);
+        Parallel::queue(&self.0, task);
+    }
+
+    fn drop_unripe(&self, task: Task) {
+        let parallel = &self.0.object;
+        drop_discarded(task, Discard::ShutDown);
+        add(&parallel.dropped_delayed);
+        parallel.core.ledger.count(parallel.core.worker_index(), Count::DroppedDelayed);
+    }
+}
