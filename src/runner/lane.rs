@@ -13,7 +13,7 @@
 //!
 //! | phase | tickets | who may leave it |
 //! |---|---|---|
-//! | *idle* | none valid; every push begun has been popped, or its poster is about to leave this phase | the poster whose push is the first: to *ready* |
+//! | *idle* | none valid; every push begun has been popped, or its poster is about to leave this phase | the poster whose push is the first: to *ready*; a thread that runs its own task at once: to *running* |
 //! | *ready* | one valid, in the queue of the class in the word | whoever takes that ticket out: to *running*. The class may be changed |
 //! | *running* | none valid | the thread that runs the turn: to *idle*, or back to *ready* |
 //!
@@ -211,6 +211,14 @@ impl Lane {
         // ORDER lane.take: AcqRel; sees the pushes and the turn before; pairs with lane.first, lane.count, lane.exchange.
         let before = self.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, taken);
         before.is_ok_and(valid)
+    }
+
+    /// Takes an idle sequence for a task that need not be appended, since it runs at once on this thread; true when this thread is the drainer now. The task is
+    /// counted as pushed; the drainer counts it as popped.
+    #[must_use = "only the drainer may run it"]
+    pub(crate) fn take_idle(&self) -> bool {
+        let taken = |word: u64| (word & PHASE == IDLE).then(|| (word + PUSH_ONE) & !PHASE | RUNNING);
+        self.exchange(taken).is_some()
     }
 
     /// The oldest task, for the drainer; `None` when there is none that can be popped now.

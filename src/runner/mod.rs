@@ -17,6 +17,7 @@ mod sequence;
 pub(crate) mod sequenced;
 mod single;
 mod slots;
+mod sync_call;
 mod task_runner;
 
 #[cfg(test)]

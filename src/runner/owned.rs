@@ -78,7 +78,7 @@ impl<T: 'static> Keeper<T> for OnItsThread {
             let state = kept.get_mut(&self.0).and_then(|state| state.downcast_mut());
             state.map(&mut *f).is_some()
         });
-        if found != Ok(true) {
+        if !found.unwrap_or(false) {
             f(&mut State { slot: Slot::Poisoned(None), build: None, rebuilds: false });
         }
     }
@@ -242,6 +242,10 @@ impl<T: 'static> SequenceBound<T> {
         &self.0.runner
     }
 
+    pub(super) fn shared(&self) -> &Shared<T> {
+        &self.0.shared
+    }
+
     #[track_caller]
     fn spec(&self) -> Spec {
         Spec::here(self.0.runner.default_traits())
@@ -361,7 +365,7 @@ impl<T> Shared<T> {
     }
 
     /// Calls `f` with the state. A panic drops the state, and leaves the slot poisoned or to be built anew.
-    fn lend<R>(&self, f: impl FnOnce(&mut T) -> R) -> Result<R, Source> {
+    pub(super) fn lend<R>(&self, f: impl FnOnce(&mut T) -> R) -> Result<R, Source> {
         let mut value = self.take()?;
         let poisons = Poisons(self, None);
         let answer = f(&mut value);

@@ -17,7 +17,10 @@ use crate::pool::timer::Receiver;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::sync::thread::yield_now;
+use crate::task::current as task_current;
+use crate::task::panic::{Payload, catch};
 use crate::task::raw::{Discard, Erased, Runnable, Runner, Tally, Task, Ticket, Turn};
+use crate::task::site::Site;
 use crate::task::traits::{Meta, Priority, TaskTraits};
 
 const CLOSED: u8 = 1;
@@ -276,6 +279,51 @@ impl Sequence {
                 None => this.object.core.submit(ticket, class),
             }
         }
+    }
+
+    /// Takes the sequence for a task of this thread's own, if it is idle and may start (SEQ-11); the task was admitted. `f` is called in the turn.
+    pub(super) fn run_if_idle<T>(
+        this: &Arc<Erased<Self>>,
+        (site, meta): (&'static Site, Meta),
+        f: impl FnOnce() -> T,
+    ) -> Result<Result<T, Payload>, impl FnOnce() -> T> {
+        let sequence = &this.object;
+        if sequence.core.is_fenced(sequence.class()) || !sequence.lane.take_idle() {
+            return Err(f);
+        }
+        let (core, tally) = (&sequence.core, &sequence.tally);
+        core.ledger.count(core.worker_index(), Count::Posted);
+        core.ledger.count(core.worker_index(), Count::Started);
+        tally.count(&tally.started);
+        sequence.release();
+        let result = {
+            let _outer = task_current::suspend();
+            let _scope = current::Scope::enter(Arc::clone(this));
+            task_current::enter(site, meta);
+            catch(f)
+        };
+        if result.is_err() {
+            tally.count(&tally.panicked);
+            core.ledger.count(core.worker_index(), Count::Panicked);
+        }
+        tally.count(&tally.ran);
+        core.ledger.count(core.worker_index(), Count::Ran);
+        core.ended(meta, true);
+        sequence.end_turn(this);
+        Ok(result)
+    }
+
+    /// The end of a turn that this thread has taken.
+    fn end_turn(&self, this: &Arc<Erased<Self>>) {
+        let popped = Tally::read(&self.tally.started) + self.overflowed();
+        if let Some(bound) = self.bound() {
+            bound.set_over(popped);
+        }
+        let finished = self.lane.finish(popped, || self.class());
+        if finished.is_listened {
+            self.turn_ended.ring();
+        }
+        Self::queue_ticket(this, finished.ticket);
     }
 
     fn unlift(&self, meta: Meta) {

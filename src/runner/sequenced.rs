@@ -83,6 +83,10 @@ impl SequencedTaskRunner {
         Self(Sequence::new(Arc::clone(core), traits, Runner { id: next_id(), name }, bound, home))
     }
 
+    pub(super) fn erased(&self) -> &Arc<Erased<Sequence>> {
+        &self.0
+    }
+
     pub(super) fn sequence(&self) -> &Sequence {
         &self.0.object
     }
@@ -186,7 +190,7 @@ impl SequencedTaskRunner {
     }
 
     #[cold]
-    fn reject<F>(
+    pub(super) fn reject<F>(
         &self,
         task: F,
         name: Option<Name>,

@@ -71,7 +71,6 @@ pub(crate) fn leave() {
 }
 
 /// Takes the whole context away until the answer is dropped: something else is to run on this thread in between.
-#[cfg(feature = "testing")]
 #[must_use = "the context comes back when this is dropped"]
 pub(crate) fn suspend() -> Suspended {
     CONTEXT.with(|context| Suspended {
@@ -85,7 +84,6 @@ pub(crate) fn suspend() -> Suspended {
 }
 
 /// A context that has been taken away.
-#[cfg(feature = "testing")]
 pub(crate) struct Suspended {
     site: Option<&'static Site>,
     meta: Option<Meta>,
@@ -95,7 +93,6 @@ pub(crate) struct Suspended {
     owner: Option<Arc<dyn Owner>>,
 }
 
-#[cfg(feature = "testing")]
 impl Drop for Suspended {
     fn drop(&mut self) {
         let _ = CONTEXT.try_with(|context| {

@@ -11,6 +11,7 @@
 //! | `faults` | injected faults, coverage, convergence |
 //! | `owned` | owned state, callbacks, replies |
 //! | `parallel` | bounded concurrency |
+//! | `sync_calls` | synchronous calls into a sequence |
 //! | `threads` | runners with a real thread, the pump of a thread |
 //! | `repeating` | tasks that repeat, tokens that end them |
 //! | `mixed` | the big scenario, and the core's promises over seeds |
@@ -28,6 +29,7 @@ mod owned;
 mod parallel;
 mod repeating;
 mod seeds;
+mod sync_calls;
 mod threads;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

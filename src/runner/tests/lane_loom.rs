@@ -182,6 +182,26 @@ fn loom_class_set_during_a_post_is_kept() {
     });
 }
 
+/// SEQ-11: a thread that takes the idle lane for its own task excludes drainers, and leaves nothing stranded.
+#[test]
+fn loom_taken_idle_lane_excludes_drainers() {
+    model(|| {
+        let scene = Scene::new();
+        let poster = spawn(&scene, |scene| {
+            scene.post(1);
+            scene.step(9);
+        });
+        if scene.lane.take_idle() {
+            scene.log.push(2);
+            let popped = scene.popped.load(Ordering::Relaxed) + 1;
+            scene.popped.store(popped, Ordering::Relaxed);
+            scene.queue(scene.lane.finish(popped as u64, || scene.class()).ticket);
+        }
+        poster.join().expect("no panic");
+        assert!(scene.run_to_the_end().contains(&1));
+    });
+}
+
 /// SEQ-9: who listens hears of the end of a turn, or sees its effects.
 #[test]
 fn loom_listener_hears_or_sees() {
