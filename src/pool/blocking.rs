@@ -257,8 +257,7 @@ impl Core {
                 Some((before, since)) if before == word => Some((word, since)),
                 _ => Some((word, now)),
             };
-            if let Some((word, since)) = seen.filter(|(_, since)| is_short && since.until(now) >= threshold) {
-                let _ = since;
+            if let Some((word, _)) = seen.filter(|(_, since)| is_short && since.until(now) >= threshold) {
                 late.push((worker, word));
             }
         }
@@ -267,15 +266,17 @@ impl Core {
 
     fn replace(&self, (worker, word): (usize, u64)) {
         let state = &self.slots[worker].scope.0;
+        // WHY before the exchange: the end of the scope takes the mark away, and comes after the exchange.
+        self.slots[worker].set_waits(true);
         // ORDER blocking.late: AcqRel; decided against the end of the scope; pairs with blocking.end.
         let exchange = state.compare_exchange(word, word & !STATE | REPLACED, Ordering::AcqRel, Ordering::Acquire);
-        if exchange.is_ok() {
-            self.blocking.leave();
-            self.slots[worker].set_waits(true);
-            self.notify(None);
-            if let Some(this) = self.this() {
-                staff::stand_in(&this);
-            }
+        if exchange.is_err() {
+            return self.slots[worker].set_waits(false);
+        }
+        self.blocking.leave();
+        self.notify(None);
+        if let Some(this) = self.this() {
+            staff::stand_in(&this);
         }
     }
 }

@@ -400,6 +400,11 @@ impl Core {
         })
     }
 
+    /// How many tickets of this class are queued where every worker can see them. May be stale.
+    pub(crate) fn waiting(&self, class: Priority) -> usize {
+        self.injectors[class.index()].len()
+    }
+
     /// True when a ticket of this class is queued where every worker can see it.
     #[inline]
     pub(crate) fn is_waiting(&self, class: Priority) -> bool {

@@ -15,6 +15,7 @@ mod deadline;
 pub(crate) mod delayed;
 #[cfg(feature = "testing")]
 pub(crate) mod driven;
+mod dump;
 mod fence;
 pub(crate) mod global;
 pub(crate) mod home;
@@ -44,6 +45,7 @@ use std::time::Duration;
 pub use self::blocking::{BlockingType, blocking};
 pub use self::builder::ThreadPoolBuilder;
 pub use self::delayed::DelayedTaskHandle;
+pub use self::dump::{Dump, DumpedTask};
 pub use self::fence::Fence;
 pub use self::ledger::PoolStats;
 pub use self::observe::{PanicReport, RejectionReport, StallReport};

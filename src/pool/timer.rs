@@ -80,7 +80,6 @@ impl Timers {
     }
 
     /// When the earliest timer is due.
-    #[cfg(feature = "testing")]
     pub(crate) fn next_due(&self) -> Option<Moment> {
         self.0.lock().wheel.next_deadline()
     }

@@ -201,7 +201,6 @@ impl<T> Wheel<T> {
     }
 
     /// The earliest deadline; it may have passed. `None` when nothing will ever be ripe. Searches a crowd.
-    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn next_deadline(&self) -> Option<Moment> {
         self.near.earliest().or_else(|| self.slot(self.first_place()?).earliest())
     }

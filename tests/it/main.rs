@@ -3,6 +3,7 @@
 
 mod bounds;
 mod delay;
+mod dump;
 mod ordering;
 mod panics;
 mod posting;
