@@ -32,6 +32,10 @@
 //! poster sees the bit of (E), and does not count this worker at (C). Should it see another searcher, the same argument holds
 //! between it and that searcher's own (G), or its (K). One post wakes at most one worker: (D) happens once per post, and (K) only when work is left.
 //!
+//! *A searcher that is not counted yet*: between the two steps of (D) the worker may find its bit cleared, search, and stop searching, before it is counted. The count is
+//! too low by one then, perhaps negative, until the notifier goes on. So it is read as a signed number: too low, it only makes a poster wake somebody
+//! more. And (K) is not lost: whoever brings the count from one to zero looks once more, and a poster leaves at (C) only while it is positive.
+//!
 //! A bit is cleared before the searcher is counted. The other way round a poster that finds no bit would, for a moment, be counted as a
 //! searcher that does not exist, and make a second poster leave at (C).
 //!
@@ -70,8 +74,7 @@ impl Idle {
     #[must_use = "the worker waits for its permit"]
     pub(crate) fn claim(&self) -> Option<usize> {
         Self::order_looks();
-        // Relaxed: ordered by the fence.
-        if self.searching.load(Ordering::Relaxed) > 0 {
+        if self.searchers_racy() > 0 {
             return None;
         }
         self.clear_any()
@@ -155,17 +158,22 @@ impl Idle {
 
     fn end_search(&self) -> bool {
         // Relaxed: the fence that follows each call orders it.
-        let before = self.searching.fetch_sub(1, Ordering::Relaxed);
-        // INVARIANT: whoever ends a search was counted.
-        debug_assert!(before > 0, "more searches ended than begun");
-        before == 1
+        self.searching.fetch_sub(1, Ordering::Relaxed) == 1
+    }
+
+    /// How many are counted as searching; negative for a moment, see the page above.
+    #[inline]
+    pub(crate) fn searchers_racy(&self) -> isize {
+        // Relaxed: see the name; callers that act on it come after a fence.
+        let count = self.searching.load(Ordering::Relaxed);
+        if zoo::has("Z28") { count.min(isize::MAX as usize) as isize } else { count as isize }
     }
 
     /// True when some worker is asleep or searching, so that new work does not wait for a running one. May be stale.
     #[inline]
     pub(crate) fn has_free_worker_racy(&self) -> bool {
         // Relaxed: see the name.
-        self.searching.load(Ordering::Relaxed) > 0 || self.sleepers.iter().any(|word| word.load(Ordering::Relaxed) != 0)
+        self.searchers_racy() > 0 || self.sleepers.iter().any(|word| word.load(Ordering::Relaxed) != 0)
     }
 
     /// How many workers are asleep. May be stale.

@@ -51,8 +51,28 @@ impl Pool {
         self.queued.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less).is_ok()
     }
 
+    /// Runs one task; the first of all posts a second one before it waits until both have started.
+    fn work_and_post(&self, worker: usize) {
+        self.work_with(worker, 1, || {
+            if self.started.load(Ordering::Acquire) == 1 {
+                self.post();
+            }
+            while self.started.load(Ordering::Acquire) < 2 {
+                thread::yield_now();
+            }
+        });
+    }
+
     /// Runs `tasks` tasks, each of which waits until `together` have started; then leaves.
     fn work(&self, worker: usize, tasks: usize, together: usize) {
+        self.work_with(worker, tasks, || {
+            while self.started.load(Ordering::Acquire) < together {
+                thread::yield_now();
+            }
+        });
+    }
+
+    fn work_with(&self, worker: usize, tasks: usize, task: impl Fn()) {
         let mut is_searching = false;
         let mut ran = 0;
         while ran < tasks && !self.stop.load(Ordering::Acquire) {
@@ -62,9 +82,7 @@ impl Pool {
                 }
                 is_searching = false;
                 self.started.fetch_add(1, Ordering::AcqRel);
-                while self.started.load(Ordering::Acquire) < together {
-                    thread::yield_now();
-                }
+                task();
                 ran += 1;
                 continue;
             }
@@ -121,6 +139,21 @@ fn loom_two_posts_get_two_workers() {
     });
 }
 
+/// A task posts, and waits until its post has been started: a worker that was claimed and not counted yet must not hide the other from it. Model of
+/// defect Z28.
+#[test]
+fn loom_post_of_a_task_finds_the_other_worker() {
+    model(|| {
+        let pool = Pool::new();
+        let workers = [0, 1].map(|worker| {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || pool.work_and_post(worker))
+        });
+        pool.post();
+        workers.into_iter().for_each(|worker| worker.join().expect("no panic"));
+    });
+}
+
 /// Shutdown while a worker goes to sleep; the count of searchers stays right. Model of defect Z11.
 #[test]
 fn loom_shutdown_finds_every_worker() {
@@ -134,6 +167,6 @@ fn loom_shutdown_finds_every_worker() {
         Idle::order_looks();
         pool.parkers.iter().for_each(Parker::unpark);
         workers.into_iter().for_each(|worker| worker.join().expect("no panic"));
-        assert!(!pool.idle.has_free_worker_racy(), "somebody is still counted");
+        assert_eq!(pool.idle.searchers_racy(), 0, "somebody is still counted, or was counted out twice");
     });
 }
