@@ -48,10 +48,10 @@ pub use pool::{
     StallReport, Straggler, TaskBuilder, ThreadPool, ThreadPoolBuilder, blocking,
 };
 pub use runner::{
-    Barrier, BoxedTask, Close, EventBus, MainThreadTaskRunner, Overflow, ParallelTaskRunner, ParallelTaskRunnerBuilder,
-    QuitHandle, RepeatingTaskHandle, RunnerStats, SequenceBound, SequencedTaskRunner, SequencedTaskRunnerBuilder,
-    SingleThreadTaskRunner, SingleThreadTaskRunnerBuilder, Sleep, Subscription, TaskRunner, ThreadMode, join_all, race,
-    sleep,
+    Barrier, BoxedTask, Close, EventBus, JobDelegate, JobHandle, MainThreadTaskRunner, Overflow, ParallelTaskRunner,
+    ParallelTaskRunnerBuilder, QuitHandle, RepeatingTaskHandle, RunnerStats, Scope, ScopedTaskHandle, SequenceBound,
+    SequencedTaskRunner, SequencedTaskRunnerBuilder, SingleThreadTaskRunner, SingleThreadTaskRunnerBuilder, Sleep,
+    Subscription, TaskRunner, ThreadMode, TryScope, join_all, race, sleep,
 };
 pub use task::cancel::{CancelGuard, CancelReason, CancelToken, Cancelled};
 pub use task::handle::TaskHandle;

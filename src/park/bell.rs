@@ -25,10 +25,14 @@ impl Bell {
         self.listened.load(Ordering::Relaxed)
     }
 
-    fn listen(&self, context: &Context<'_>) {
+    /// Has the waker woken by the next ring.
+    pub(crate) fn listen(&self, context: &Context<'_>) {
         let waker = context.waker().clone();
         let mut listeners = self.listeners.lock();
-        listeners.push(waker);
+        // WHY once: who waits by several bells comes back to each whenever one of them rings.
+        if !listeners.iter().any(|listener| listener.will_wake(&waker)) {
+            listeners.push(waker);
+        }
         // Relaxed: the listener orders it against the condition by what it calls before it looks.
         self.listened.store(true, Ordering::Relaxed);
     }
@@ -58,10 +62,34 @@ impl Bell {
         mut look: impl FnMut() -> Option<T>,
         wait: Wait,
     ) -> Option<T> {
+        let mut waker = None;
         let poll = |context: &mut Context<'_>| {
+            waker.get_or_insert_with(|| context.waker().clone());
             bells.iter().for_each(|bell| bell.listen(context));
             look().map_or(Poll::Pending, Poll::Ready)
         };
-        wait_for(poll, wait)
+        let answer = wait_for(poll, wait);
+        // WHY: a bell that rings once in the life of a pool would keep them all.
+        if let Some(waker) = waker {
+            bells.iter().for_each(|bell| bell.forget(&waker));
+        }
+        answer
+    }
+
+    /// How many listen.
+    #[cfg(test)]
+    pub(super) fn listeners(&self) -> usize {
+        self.listeners.lock().len()
+    }
+
+    /// The waker need not be woken any more.
+    fn forget(&self, waker: &Waker) {
+        let forgotten: Vec<Waker> = {
+            let mut listeners = self.listeners.lock();
+            let (mine, others) = listeners.drain(..).partition(|listener| listener.will_wake(waker));
+            *listeners = others;
+            mine
+        };
+        drop(forgotten);
     }
 }

@@ -10,6 +10,7 @@
 //! The thread ends with the pool, or when the last share of its [`Home`] is gone: nothing can be sent then.
 #![forbid(unsafe_code)]
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Weak};
@@ -21,8 +22,33 @@ use super::idle::Idle;
 use super::staff;
 use crate::park::Parker;
 use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{local, unmodelled};
 use crate::task::raw::Ticket;
 use crate::task::traits::{Priority, TaskTraits};
+
+/// Tells threads apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ThreadNumber(u64);
+
+/// The next thread's number; 0 means "none yet".
+static THREADS: unmodelled::AtomicU64 = unmodelled::AtomicU64::new(1);
+
+local! {
+    static MINE: Cell<u64> = Cell::new(0);
+}
+
+impl ThreadNumber {
+    fn mine() -> Self {
+        let number = MINE.try_with(|mine| {
+            if mine.get() == 0 {
+                // Relaxed: a number of its own, nothing more.
+                mine.set(THREADS.fetch_add(1, unmodelled::Ordering::Relaxed));
+            }
+            mine.get()
+        });
+        Self(number.unwrap_or(0))
+    }
+}
 
 /// What is to run on one thread.
 #[derive(Debug)]
@@ -31,12 +57,28 @@ pub(crate) struct Inbox {
     take: Receiver<(Ticket, Priority)>,
     parker: Arc<Parker>,
     is_left: AtomicBool,
+    /// The thread that pumps it, if it is not the pool's own.
+    pumped_by: Option<ThreadNumber>,
 }
 
 impl Inbox {
     pub(crate) fn new(parker: Arc<Parker>) -> Arc<Self> {
+        Self::pumped_by(parker, None)
+    }
+
+    /// One that this thread pumps, when it likes.
+    pub(crate) fn pumped_here(parker: Arc<Parker>) -> Arc<Self> {
+        Self::pumped_by(parker, Some(ThreadNumber::mine()))
+    }
+
+    fn pumped_by(parker: Arc<Parker>, pumped_by: Option<ThreadNumber>) -> Arc<Self> {
         let (send, take) = unbounded();
-        Arc::new(Self { send, take, parker, is_left: AtomicBool::new(false) })
+        Arc::new(Self { send, take, parker, is_left: AtomicBool::new(false), pumped_by })
+    }
+
+    /// True on the thread that pumps it: nothing runs while that waits.
+    pub(crate) fn is_pumped_here(&self) -> bool {
+        self.pumped_by.is_some_and(|thread| thread == ThreadNumber::mine())
     }
 
     /// Puts a ticket in, without waking anybody.

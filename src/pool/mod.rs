@@ -375,7 +375,7 @@ impl Target for PoolAnchor {
     {
         let core = &self.0;
         let meta = Meta::new(spec.traits);
-        let packet = Packet::new(f, 0, spec.location);
+        let packet = Packet::new(f, None, spec.location);
         match core.admit(meta) {
             Ok(()) => {
                 let body = PacketBody(Arc::clone(&packet));
@@ -396,7 +396,7 @@ impl Target for PoolAnchor {
     {
         let core = &self.0;
         let meta = Meta::new(spec.traits);
-        let packet = Packet::new(f, 0, spec.location);
+        let packet = Packet::new(f, None, spec.location);
         let body = PacketBody(Arc::clone(&packet));
         let task = Core::wrap_body(body, spec.location, meta, spec.name.clone());
         let refused = |task: Task| {

@@ -13,8 +13,7 @@ use crate::pool::task_builder::{Spec, Target};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::task::cancel::CancelToken;
-use crate::task::current;
-use crate::task::handle::{Pending, TaskHandle};
+use crate::task::handle::{Pending, TaskHandle, Waited};
 use crate::task::panic::drop_quietly;
 
 /// One of several results that are waited for.
@@ -113,11 +112,14 @@ impl<T: Send + 'static, A: Send + 'static> Pending<A> for Several<T, A> {
         drop_quietly(parts);
     }
 
-    fn sequence(&self) -> u64 {
-        let own = current::sequence();
-        let mut is_own = false;
-        self.each(|handle| is_own |= own != 0 && handle.waits_for_sequence() == own);
-        if is_own { own } else { 0 }
+    fn would_deadlock(&self) -> bool {
+        let mut would = false;
+        self.each(|handle| would |= handle.would_deadlock());
+        would
+    }
+
+    fn waits_on(&self, runners: &mut Vec<Arc<dyn Waited>>) {
+        self.each(|handle| handle.waits_on(runners));
     }
 
     fn location(&self) -> &'static Location<'static> {

@@ -18,13 +18,13 @@ use crate::pool::task_builder::{Spec, Target};
 use crate::runner::{ParallelTaskRunner, SequencedTaskRunner, SingleThreadTaskRunner};
 use crate::sync::Mutex;
 use crate::task::cancel::{CancelToken, Cancelled};
-use crate::task::handle::{Pending, TaskHandle};
+use crate::task::handle::{Pending, TaskHandle, Waited};
 use crate::task::panic::{Panicked, catch, message_of};
 
 /// What a future and its handle share.
 struct Outcome<T> {
     slot: Mutex<Slot<T>>,
-    sequence: u64,
+    runner: Option<Arc<dyn Waited>>,
     location: &'static Location<'static>,
 }
 
@@ -109,8 +109,12 @@ impl<T: Send + 'static> Pending<T> for Outcome<T> {
         drop((result, waker));
     }
 
-    fn sequence(&self) -> u64 {
-        self.sequence
+    fn would_deadlock(&self) -> bool {
+        !self.is_done() && self.runner.as_ref().is_some_and(|runner| runner.would_deadlock())
+    }
+
+    fn waits_on(&self, runners: &mut Vec<Arc<dyn Waited>>) {
+        runners.extend(self.runner.clone().filter(|_| !self.is_done()));
     }
 
     fn location(&self) -> &'static Location<'static> {
@@ -185,14 +189,14 @@ where
     }
 }
 
-fn spawn<R, F>(runner: &R, sequence: u64, spec: Spec, future: F) -> TaskHandle<F::Output>
+fn spawn<R, F>(runner: &R, waited: Option<Arc<dyn Waited>>, spec: Spec, future: F) -> TaskHandle<F::Output>
 where
     R: Target,
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
     let slot = Slot { is_done: false, result: None, waker: None, task: None, bound: None };
-    let outcome = Arc::new(Outcome { slot: Mutex::new(slot), sequence, location: spec.location });
+    let outcome = Arc::new(Outcome { slot: Mutex::new(slot), runner: waited, location: spec.location });
     let told = Told { future: Box::pin(future), outcome: Arc::clone(&outcome) };
     let anchor = runner.anchor();
     let schedule = move |runnable: async_task::Runnable| {
@@ -208,7 +212,7 @@ where
 
 /// `spawn_future` for each kind of runner.
 macro_rules! spawns_futures {
-    ($runner:ty, $sequence:expr, $where:literal) => {
+    ($runner:ty, $waited:expr, $where:literal) => {
         impl $runner {
             #[doc = concat!("Runs a future ", $where, ", and keeps its result for the handle.")]
             ///
@@ -220,22 +224,22 @@ macro_rules! spawns_futures {
                 F: Future + Send + 'static,
                 F::Output: Send + 'static,
             {
-                spawn(self, $sequence(self), Spec::here(self.default_traits()), future)
+                spawn(self, $waited(self), Spec::here(self.default_traits()), future)
             }
         }
     };
 }
 
-spawns_futures!(ThreadPool, |_: &ThreadPool| 0, "on some worker each time");
-spawns_futures!(ParallelTaskRunner, |_: &ParallelTaskRunner| 0, "by the runner's limit");
+spawns_futures!(ThreadPool, |_: &ThreadPool| None, "on some worker each time");
+spawns_futures!(ParallelTaskRunner, |_: &ParallelTaskRunner| None, "by the runner's limit");
 spawns_futures!(
     SequencedTaskRunner,
-    SequencedTaskRunner::number,
+    |runner: &SequencedTaskRunner| Some(runner.as_waited()),
     "on the sequence, polled in its turns and nowhere else"
 );
 spawns_futures!(
     SingleThreadTaskRunner,
-    |runner: &SingleThreadTaskRunner| runner.as_sequence().number(),
+    |runner: &SingleThreadTaskRunner| Some(runner.as_sequence().as_waited()),
     "on the thread, polled there and nowhere else"
 );
 

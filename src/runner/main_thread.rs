@@ -90,7 +90,7 @@ impl MainThreadTaskRunner {
             hooks: Hooks::default(),
         };
         let core = Core::new(settings, clock()).share();
-        let inbox = Inbox::new(Arc::clone(&core.slots[0].parker));
+        let inbox = Inbox::pumped_here(Arc::clone(&core.slots[0].parker));
         *core.slots[0].home.lock() = Some(Arc::clone(&inbox));
         let slot = core.staff.enlist_owner();
         debug_assert_eq!(slot, Some(0), "nobody else is there");

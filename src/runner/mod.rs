@@ -2,17 +2,20 @@
 #![forbid(unsafe_code)]
 
 mod bound;
+mod crew;
 pub(crate) mod current;
 mod event_bus;
 mod fan_in;
 mod futures;
 mod group;
+mod job;
 mod lane;
 mod main_thread;
 mod owned;
 mod parallel;
 mod repeating;
 mod reply;
+mod scope;
 mod sequence;
 pub(crate) mod sequenced;
 mod single;
@@ -38,10 +41,12 @@ pub use bound::Overflow;
 pub use event_bus::{EventBus, Subscription};
 pub use fan_in::{Barrier, join_all, race};
 pub use futures::{Sleep, sleep};
+pub use job::{JobDelegate, JobHandle};
 pub use main_thread::{MainThreadTaskRunner, QuitHandle};
 pub use owned::SequenceBound;
 pub use parallel::{ParallelTaskRunner, ParallelTaskRunnerBuilder};
 pub use repeating::RepeatingTaskHandle;
+pub use scope::{Scope, ScopedTaskHandle, TryScope};
 pub use sequence::RunnerStats;
 pub use sequenced::{Close, SequencedTaskRunner, SequencedTaskRunnerBuilder};
 pub use single::{SingleThreadTaskRunner, SingleThreadTaskRunnerBuilder, ThreadMode};

@@ -207,7 +207,7 @@ impl Target for ParallelTaskRunner {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let packet = Packet::new(f, 0, spec.location);
+        let packet = Packet::new(f, None, spec.location);
         let meta = Meta::new(spec.traits);
         match self.parallel().admit(meta) {
             Err(reason) => {
@@ -229,7 +229,7 @@ impl Target for ParallelTaskRunner {
     {
         let parallel = self.parallel();
         let meta = Meta::new(spec.traits);
-        let packet = Packet::new(f, 0, spec.location);
+        let packet = Packet::new(f, None, spec.location);
         let task = Core::wrap_body(PacketBody(Arc::clone(&packet)), spec.location, meta, spec.name.clone());
         let refused = |task: Task, reason| {
             drop(task);

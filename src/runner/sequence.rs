@@ -18,6 +18,7 @@ use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::sync::thread::yield_now;
 use crate::task::current as task_current;
+use crate::task::handle::Waited;
 use crate::task::panic::{Payload, catch};
 use crate::task::raw::{Discard, Erased, Runnable, Runner, Tally, Task, Ticket, Turn};
 use crate::task::site::Site;
@@ -82,7 +83,7 @@ pub(crate) struct Sequence {
     control: AtomicU8,
     own_class: AtomicU8,
     traits: TaskTraits,
-    /// Queued tasks above the sequence's own class, by class.
+    /// Queued tasks above the sequence's own class, and waits for it, by class.
     lifted: [AtomicU32; 3],
     core: Arc<Core>,
     /// What few sequences have.
@@ -164,7 +165,7 @@ impl Sequence {
 
     /// The class that the sequence is scheduled in: its own, or that of a more urgent task queued in it (PRI-4).
     #[inline]
-    fn class(&self) -> Priority {
+    pub(super) fn class(&self) -> Priority {
         let own = self.own_class();
         // Relaxed: counted before the push, whose exchange orders it.
         let is_lifted_to = |class: &Priority| self.lifted[class.index()].load(Ordering::Relaxed) > 0;
@@ -373,9 +374,14 @@ impl Sequence {
         }
     }
 
+    /// True on a thread that holds the sequence's turn, or is the one that would have to run it.
+    pub(crate) fn would_deadlock(&self) -> bool {
+        current::holds(self.runner.id) || self.home().is_some_and(|home| home.inbox.is_pumped_here())
+    }
+
     /// Waits until everything that was pushed before has run (SEQ-9).
     pub(crate) fn wait_idle(&self, wait: Wait) -> Result<(), WaitError> {
-        if crate::task::current::sequence() == self.runner.id || self.core.is_fenced_by_this_thread() {
+        if self.would_deadlock() || self.core.is_fenced_by_this_thread() {
             return Err(WaitError::WouldDeadlock);
         }
         let target = self.lane.pushed();
@@ -471,6 +477,30 @@ impl Sequence {
             }
         }
         has_progressed
+    }
+}
+
+impl Waited for Erased<Sequence> {
+    fn would_deadlock(&self) -> bool {
+        self.object.would_deadlock()
+    }
+
+    fn lend(self: Arc<Self>, class: Priority) -> bool {
+        let sequence = &self.object;
+        let lifts = class > sequence.own_class();
+        if lifts {
+            // Relaxed: the exchange of `reclass` publishes it.
+            sequence.lifted[class.index()].fetch_add(1, Ordering::Relaxed);
+            Sequence::queue_ticket(&self, sequence.lane.reclass(|| sequence.class()));
+        }
+        lifts
+    }
+
+    fn take_back(self: Arc<Self>, class: Priority) {
+        let sequence = &self.object;
+        // Relaxed: as above.
+        sequence.lifted[class.index()].fetch_sub(1, Ordering::Relaxed);
+        Sequence::queue_ticket(&self, sequence.lane.reclass(|| sequence.class()));
     }
 }
 

@@ -18,7 +18,7 @@ use crate::pool::task_builder::{Due, Spec, Target};
 use crate::pool::timer::Receiver;
 use crate::pool::{DelayedTaskHandle, TaskBuilder, ThreadPool};
 use crate::task::current::{Name, name_of};
-use crate::task::handle::{Packet, PacketBody, Pending, TaskHandle};
+use crate::task::handle::{Packet, PacketBody, Pending, TaskHandle, Waited};
 use crate::task::raw::{Erased, Runner};
 use crate::task::traits::{Priority, TaskTraits};
 use crate::time::Moment;
@@ -103,9 +103,9 @@ impl SequencedTaskRunner {
         crate::task::current::sequence() == self.sequence().runner.id
     }
 
-    /// Tells sequences apart.
-    pub(crate) fn number(&self) -> u64 {
-        self.sequence().runner.id
+    /// The sequence as who waits for one of its tasks sees it.
+    pub(super) fn as_waited(&self) -> Arc<dyn Waited> {
+        Arc::clone(&self.0) as Arc<dyn Waited>
     }
 
     /// The sequence's name, if it was given one.
@@ -222,7 +222,7 @@ impl Target for SequencedTaskRunner {
         T: Send + 'static,
     {
         let meta = self.sequence().meta(spec.traits);
-        let packet = Packet::new(f, self.sequence().runner.id, spec.location);
+        let packet = Packet::new(f, Some(self.as_waited()), spec.location);
         match self.sequence().admit(meta) {
             Ok(()) => {
                 let body = PacketBody(Arc::clone(&packet));
@@ -242,7 +242,7 @@ impl Target for SequencedTaskRunner {
     {
         let sequence = self.sequence();
         let meta = sequence.meta(spec.traits);
-        let packet = Packet::new(f, sequence.runner.id, spec.location);
+        let packet = Packet::new(f, Some(self.as_waited()), spec.location);
         let task = Core::wrap_body(PacketBody(Arc::clone(&packet)), spec.location, meta, spec.name.clone());
         let refused = |task, reason| {
             drop(task);

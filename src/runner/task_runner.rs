@@ -13,7 +13,7 @@ use crate::pool::{DelayedTaskHandle, ThreadPool};
 use crate::runner::{ParallelTaskRunner, SequencedTaskRunner, SingleThreadTaskRunner};
 use crate::sync::Mutex;
 use crate::task::current::{Name, name_of};
-use crate::task::handle::{Packet, PacketBody, Pending, TaskHandle};
+use crate::task::handle::{Packet, PacketBody, Pending, TaskHandle, Waited};
 use crate::task::raw::{Body, Discard, Verdict};
 use crate::task::traits::TaskTraits;
 
@@ -101,16 +101,16 @@ pub trait TaskRunner: Send + Sync {
     /// True inside the tasks of this runner.
     fn is_current(&self) -> bool;
 
-    /// The number of the sequence behind this runner, 0 if it is none: so that a wait for oneself is an error.
+    /// The sequence behind this runner, if there is one: so that a wait for oneself is an error.
     #[doc(hidden)]
-    fn sequence_number(&self) -> u64 {
-        0
+    fn waited(&self) -> Option<Arc<dyn Waited>> {
+        None
     }
 }
 
 /// The trait for a runner that is a target.
 macro_rules! task_runner {
-    ($runner:ty, $number:expr) => {
+    ($runner:ty, $waited:expr) => {
         impl TaskRunner for $runner {
             fn post_boxed(&self, task: BoxedTask) -> Result<(), Rejected<BoxedTask>> {
                 self.post_with(task.spec(self.default_traits()), task, |task| move || task.run())
@@ -132,17 +132,17 @@ macro_rules! task_runner {
                 <$runner>::is_current(self)
             }
 
-            fn sequence_number(&self) -> u64 {
-                $number(self)
+            fn waited(&self) -> Option<Arc<dyn Waited>> {
+                $waited(self)
             }
         }
     };
 }
 
-task_runner!(ThreadPool, |_: &ThreadPool| 0);
-task_runner!(ParallelTaskRunner, |_: &ParallelTaskRunner| 0);
-task_runner!(SequencedTaskRunner, SequencedTaskRunner::number);
-task_runner!(SingleThreadTaskRunner, |runner: &SingleThreadTaskRunner| runner.as_sequence().number());
+task_runner!(ThreadPool, |_: &ThreadPool| None);
+task_runner!(ParallelTaskRunner, |_: &ParallelTaskRunner| None);
+task_runner!(SequencedTaskRunner, |runner: &SequencedTaskRunner| Some(runner.as_waited()));
+task_runner!(SingleThreadTaskRunner, |runner: &SingleThreadTaskRunner| Some(runner.as_sequence().as_waited()));
 
 /// The same for what refers to a runner.
 macro_rules! passed_on {
@@ -164,8 +164,8 @@ macro_rules! passed_on {
                 (**self).is_current()
             }
 
-            fn sequence_number(&self) -> u64 {
-                (**self).sequence_number()
+            fn waited(&self) -> Option<Arc<dyn Waited>> {
+                (**self).waited()
             }
         }
     )+};
@@ -174,9 +174,9 @@ macro_rules! passed_on {
 passed_on!(Arc<R>, &R);
 
 /// A closure that its poster gets back if it is refused, though it was boxed on the way.
-struct Loan<F>(Arc<Mutex<Option<F>>>);
+struct Deposit<F>(Arc<Mutex<Option<F>>>);
 
-impl<F: FnOnce() + Send + 'static> Loan<F> {
+impl<F: FnOnce() + Send + 'static> Deposit<F> {
     #[track_caller]
     fn new(f: F) -> (Self, BoxedTask) {
         let slot = Arc::new(Mutex::new(Some(f)));
@@ -208,8 +208,8 @@ impl dyn TaskRunner {
     /// [`Rejected`] gives the closure back.
     #[track_caller]
     pub fn post_task<F: FnOnce() + Send + 'static>(&self, f: F) -> Result<(), Rejected<F>> {
-        let (loan, task) = Loan::new(f);
-        self.post_boxed(task).map_err(|rejected| loan.back(rejected))
+        let (deposit, task) = Deposit::new(f);
+        self.post_boxed(task).map_err(|rejected| deposit.back(rejected))
     }
 
     /// Runs a closure when `delay` is over.
@@ -222,8 +222,8 @@ impl dyn TaskRunner {
     where
         F: FnOnce() + Send + 'static,
     {
-        let (loan, task) = Loan::new(f);
-        self.post_boxed_delayed(delay, task).map_err(|rejected| loan.back(rejected))
+        let (deposit, task) = Deposit::new(f);
+        self.post_boxed_delayed(delay, task).map_err(|rejected| deposit.back(rejected))
     }
 
     /// Runs a closure and keeps its result for the handle; a rejection surfaces in [`TaskHandle::join`].
@@ -233,7 +233,7 @@ impl dyn TaskRunner {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let packet = Packet::new(f, self.sequence_number(), Location::caller());
+        let packet = Packet::new(f, self.waited(), Location::caller());
         let spawned = Spawned(Some(PacketBody(Arc::clone(&packet))));
         if let Err(rejected) = self.post_boxed(BoxedTask::new(move || spawned.run())) {
             Pending::reject(&*packet, rejected.reason());

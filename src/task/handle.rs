@@ -30,6 +30,7 @@ use super::cancel::{CancelToken, Cancelled};
 use super::current::{self, Owner};
 use super::panic::{Panicked, catch, drop_payload, drop_quietly};
 use super::raw::{Body, Deliver, Discard, Verdict};
+use super::traits::Priority;
 use crate::error::{JoinError, RejectReason, Rejected};
 use crate::park::{self, Wait};
 use crate::sync::Mutex;
@@ -45,9 +46,39 @@ pub(crate) struct Packet<F, T> {
     /// A copy of the phase, for questions.
     phase: AtomicU8,
     slot: Mutex<Slot<F, T>>,
-    /// The sequence that the task runs on, 0 for none.
-    sequence: u64,
+    /// The sequence that the task runs on.
+    runner: Option<Arc<dyn Waited>>,
     location: &'static Location<'static>,
+}
+
+/// The runner of a task, as who waits for the task sees it.
+pub trait Waited: Send + Sync {
+    /// True on a thread that would wait for itself (HND-4).
+    fn would_deadlock(&self) -> bool;
+    /// Somebody of this class waits (PRI-5); false when that changes nothing, and nothing is to be taken back.
+    fn lend(self: Arc<Self>, class: Priority) -> bool;
+    /// That wait is over.
+    fn take_back(self: Arc<Self>, class: Priority);
+}
+
+/// A priority that is lent until this is dropped.
+pub(crate) struct Lent {
+    to: Arc<dyn Waited>,
+    class: Priority,
+}
+
+impl Lent {
+    /// Lends the priority of the task that waits here, if there is one.
+    pub(crate) fn to(runner: &Arc<dyn Waited>) -> Option<Self> {
+        let class = current::priority()?;
+        Arc::clone(runner).lend(class).then(|| Self { to: Arc::clone(runner), class })
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        Arc::clone(&self.to).take_back(self.class);
+    }
 }
 
 struct Slot<F, T> {
@@ -68,7 +99,7 @@ where
     T: Send + 'static,
 {
     /// A packet whose task has not started.
-    pub(crate) fn new(closure: F, sequence: u64, location: &'static Location<'static>) -> Arc<Self> {
+    pub(crate) fn new(closure: F, runner: Option<Arc<dyn Waited>>, location: &'static Location<'static>) -> Arc<Self> {
         let slot = Slot {
             phase: WAITING,
             closure: Some(closure),
@@ -78,7 +109,7 @@ where
             bound: None,
             detached: false,
         };
-        Arc::new(Self { phase: AtomicU8::new(WAITING), slot: Mutex::new(slot), sequence, location })
+        Arc::new(Self { phase: AtomicU8::new(WAITING), slot: Mutex::new(slot), runner, location })
     }
 
     /// Takes the closure out, if nobody has yet.
@@ -235,7 +266,10 @@ pub(crate) trait Pending<T>: Send + Sync {
     fn cancel_waiting(&self) -> bool;
     fn reject(&self, reason: RejectReason);
     fn detach(&self);
-    fn sequence(&self) -> u64;
+    /// True on a thread that would wait for itself.
+    fn would_deadlock(&self) -> bool;
+    /// Adds the sequences that are waited for.
+    fn waits_on(&self, runners: &mut Vec<Arc<dyn Waited>>);
     /// Where the task was posted.
     fn location(&self) -> &'static Location<'static>;
     /// Cancels the task when the token is signalled.
@@ -315,8 +349,12 @@ where
         drop(left);
     }
 
-    fn sequence(&self) -> u64 {
-        self.sequence
+    fn would_deadlock(&self) -> bool {
+        !self.is_done() && self.runner.as_ref().is_some_and(|runner| runner.would_deadlock())
+    }
+
+    fn waits_on(&self, runners: &mut Vec<Arc<dyn Waited>>) {
+        runners.extend(self.runner.clone().filter(|_| !self.is_done()));
     }
 
     fn location(&self) -> &'static Location<'static> {
@@ -367,8 +405,12 @@ impl<T> Pending<T> for Flat<T> {
         self.0.detach();
     }
 
-    fn sequence(&self) -> u64 {
-        self.0.sequence()
+    fn would_deadlock(&self) -> bool {
+        self.0.would_deadlock()
+    }
+
+    fn waits_on(&self, runners: &mut Vec<Arc<dyn Waited>>) {
+        self.0.waits_on(runners);
     }
 
     fn location(&self) -> &'static Location<'static> {
@@ -395,7 +437,9 @@ impl<T: 'static> TaskHandle<Result<T, JoinError>> {
 /// - The result is handed out once; who asks again gets [`JoinError::Taken`].
 /// - What the task did is visible to whoever has its result.
 /// - A thread that waits runs no other task; on a pool worker another thread takes its place meanwhile (HND-3).
-/// - Joining work of one's own sequence from inside it is [`JoinError::WouldDeadlock`] (HND-4).
+/// - Joining work of one's own sequence from inside it is [`JoinError::WouldDeadlock`] (HND-4), also through a chain of synchronous calls.
+/// - A task that waits lends its priority to the sequence it waits for (PRI-5), and that alone: a sequence that waits in turn passes on its own task's. A thread
+///   outside of tasks has none to lend.
 /// - Dropping the handle detaches the task, it never cancels it; see [`cancel_on_drop`](Self::cancel_on_drop).
 ///
 /// # Not guaranteed
@@ -466,9 +510,16 @@ impl<T> TaskHandle<T> {
         self
     }
 
-    /// The sequence whose task it is, if it has not ended; 0 for none.
-    pub(crate) fn waits_for_sequence(&self) -> u64 {
-        self.packet.as_ref().filter(|packet| !packet.is_done()).map_or(0, |packet| packet.sequence())
+    /// True on a thread that would wait for itself.
+    pub(crate) fn would_deadlock(&self) -> bool {
+        self.packet.as_ref().is_some_and(|packet| packet.would_deadlock())
+    }
+
+    /// The sequences that its task waits on, or those of several tasks.
+    pub(crate) fn waits_on(&self, runners: &mut Vec<Arc<dyn Waited>>) {
+        if let Some(packet) = &self.packet {
+            packet.waits_on(runners);
+        }
     }
 
     /// Cancels the task when the token is signalled.
@@ -480,9 +531,14 @@ impl<T> TaskHandle<T> {
 
     fn wait(&mut self, limit: Option<Duration>) -> Option<Result<T, JoinError>> {
         let Some(packet) = self.packet.clone() else { return Some(Err(JoinError::Taken)) };
-        if !packet.is_done() && packet.sequence() != 0 && packet.sequence() == current::sequence() {
+        if packet.would_deadlock() {
             return Some(Err(JoinError::WouldDeadlock));
         }
+        let mut runners = Vec::new();
+        if current::priority().is_some() {
+            packet.waits_on(&mut runners);
+        }
+        let _lent: Vec<Lent> = runners.iter().filter_map(Lent::to).collect();
         let wait = Wait::on("a task").posted_at(packet.location()).at_most(limit);
         let answer = park::wait_for(|context| packet.poll_result(Some(context.waker())), wait);
         self.settle(answer.map_or(Poll::Pending, Poll::Ready))

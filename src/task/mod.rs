@@ -5,6 +5,7 @@
 //! | `traits` | what a poster says about a task: plain data |
 //! | `site` | where it was posted, and what that descends from |
 //! | `raw` | the erasure: any closure behind one word. *unsafe* |
+//! | `loan` | closures that borrow, lent for one call. *unsafe* |
 //! | `panic` | the two panic boundaries |
 //! | `handle` | the result, and cancelling before the start |
 //! | `cancel` | asking running work to stop |
@@ -16,6 +17,7 @@ pub(crate) mod current;
 #[cfg(feature = "testing")]
 pub(crate) mod fault;
 pub(crate) mod handle;
+pub(crate) mod loan;
 pub(crate) mod panic;
 pub(crate) mod raw;
 pub(crate) mod site;

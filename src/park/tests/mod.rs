@@ -25,6 +25,22 @@ mod unit {
     }
 
     #[test]
+    fn a_bell_that_never_rings_keeps_nobody_who_has_left() {
+        let (often, never) = (super::super::Bell::new(), super::super::Bell::new());
+        for _ in 0..3 {
+            let mut looks = 0;
+            let look = || {
+                looks += 1;
+                often.ring();
+                (looks > 5).then_some(looks)
+            };
+            let waited = super::super::Bell::wait_for_either([&often, &never], look, Wait::on("a test"));
+            assert_eq!(waited, Some(6));
+        }
+        assert_eq!((often.listeners(), never.listeners()), (0, 0));
+    }
+
+    #[test]
     fn many_permits_across_threads_are_each_seen() {
         let (ping, pong) = (Arc::new(Parker::new()), Arc::new(Parker::new()));
         let rounds = if cfg!(miri) { 20 } else { 2_000 };

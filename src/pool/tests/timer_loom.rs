@@ -56,7 +56,7 @@ fn loom_timer_fires_or_is_cancelled() {
         let runs = Arc::new(Runs::default());
         let counted = Arc::clone(&runs);
         let packet =
-            Packet::new(move || _ = counted.ran.fetch_add(1, Ordering::Relaxed), 0, std::panic::Location::caller());
+            Packet::new(move || _ = counted.ran.fetch_add(1, Ordering::Relaxed), None, std::panic::Location::caller());
         let task = Task::new(PacketBody(Arc::clone(&packet)), site(), Meta::new(TaskTraits::default()));
         let inserted = timers.insert(at(5), task, Arc::clone(&runs) as Arc<dyn Receiver>, || ());
         let inserted = inserted.map_err(drop).expect("open");
@@ -96,7 +96,7 @@ fn loom_earlier_timer_wakes_the_driver() {
         });
         let counted = Arc::clone(&runs);
         let packet =
-            Packet::new(move || _ = counted.ran.fetch_add(1, Ordering::Relaxed), 0, std::panic::Location::caller());
+            Packet::new(move || _ = counted.ran.fetch_add(1, Ordering::Relaxed), None, std::panic::Location::caller());
         let task = Task::new(PacketBody(packet), site(), Meta::new(TaskTraits::default()));
         let inserted = timers.insert(at(7), task, runs, || ()).map_err(drop).expect("open");
         if inserted.is_earliest {

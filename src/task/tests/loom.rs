@@ -27,7 +27,7 @@ fn model(f: impl Fn() + Send + Sync + 'static) {
 fn scene() -> (Task, TaskHandle<usize>, Arc<AtomicUsize>) {
     let runs = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&runs);
-    let packet = Packet::new(move || counted.fetch_add(1, Ordering::Relaxed) + 7, 0, std::panic::Location::caller());
+    let packet = Packet::new(move || counted.fetch_add(1, Ordering::Relaxed) + 7, None, std::panic::Location::caller());
     let site = Site::intern(None, Location::caller());
     let task = Task::new(PacketBody(Arc::clone(&packet)), site, Meta::new(TaskTraits::default()));
     (task, TaskHandle::new(packet), runs)
@@ -124,5 +124,29 @@ fn loom_waiter_that_gives_up_leaves_the_other_its_signal() {
         }
         token.cancel();
         waiter.join().expect("no panic");
+    });
+}
+
+/// What a loan did is there, and its captures are gone, when `lend` returns, whatever the order.
+#[test]
+fn loom_a_loan_is_back_before_lend_returns() {
+    model(|| {
+        let (done, held) = (AtomicUsize::new(0), Arc::new(()));
+        let helper = crate::task::loan::lend(
+            (),
+            |()| {},
+            |lender| {
+                let (done, mine) = (&done, Arc::clone(&held));
+                let loan = lender.give(Box::new(move || {
+                    // Relaxed: what `lend` orders.
+                    done.store(7, Ordering::Relaxed);
+                    drop(mine);
+                }));
+                thread::spawn(move || loan.call())
+            },
+        );
+        // Relaxed: as above.
+        assert_eq!((done.load(Ordering::Relaxed), Arc::strong_count(&held)), (7, 1));
+        helper.join().expect("no panic");
     });
 }
