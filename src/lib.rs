@@ -44,8 +44,8 @@ mod zoo;
 pub use error::{BoxError, BuildError, Error, JoinError, RejectReason, Rejected, WaitError};
 pub use pool::global::{global, shutdown_global, try_global};
 pub use pool::{
-    BlockingType, DelayedTaskHandle, Dump, DumpedTask, Fence, PanicReport, PoolStats, RejectionReport, ShutdownReport,
-    StallReport, Straggler, TaskBuilder, ThreadPool, ThreadPoolBuilder, blocking,
+    BlockingType, DelayedTaskHandle, Dump, DumpedTask, Fence, PanicReport, Pause, PoolStats, RejectionReport,
+    ShutdownReport, StallReport, Straggler, TaskBuilder, ThreadPool, ThreadPoolBuilder, blocking,
 };
 pub use runner::{
     Barrier, BoxedTask, Close, EventBus, JobDelegate, JobHandle, MainThreadTaskRunner, Overflow, ParallelTaskRunner,

@@ -20,6 +20,7 @@ use super::idle::Idle;
 use super::ledger::{Count, Ledger};
 use super::observe::{self, Hooks};
 use super::patrol::Patrol;
+use super::pause::Pauses;
 use super::shutdown::{Completion, Tracker};
 use super::slot::Slot;
 use super::staff::Staff;
@@ -76,6 +77,7 @@ pub(crate) struct Core {
     /// The stall watcher sleeps until a worker wakes.
     pub(crate) watch_is_paused: AtomicBool, // A
     pub(crate) fences: Fences,                     // A
+    pub(crate) pauses: Pauses,                     // L
     pub(crate) blocking: Blocking,                 // A, L
     /// Itself, for threads that it starts.
     this: OnceCell<Weak<Core>>,
@@ -138,6 +140,7 @@ impl Core {
             ended: Bell::new(),
             watch_is_paused: AtomicBool::new(false),
             fences: Fences::default(),
+            pauses: Pauses::default(),
             blocking: Blocking::default(),
             this: OnceCell::new(),
             homes_busy: AtomicUsize::new(0),
@@ -488,6 +491,7 @@ impl Core {
         if self.tracker.start() == Completion::Mine {
             self.completed();
         }
+        self.pauses.end_all();
         self.timers.close();
         self.unpark_all();
         self.ended.ring();
@@ -571,23 +575,6 @@ pub(crate) fn until_settled(mut steal: impl FnMut() -> Steal<Ticket>) -> Option<
             Steal::Empty => return None,
             Steal::Retry => crate::sync::spin_loop(),
         }
-    }
-}
-
-/// Tasks of the pool itself, when their delay is over.
-impl Receiver for Core {
-    fn ripen(&self, task: Task) {
-        if self.tracker.admit(task.meta()) {
-            let class = task.meta().priority();
-            self.submit_task(task, class, Count::Ripened);
-        } else {
-            self.drop_unripe(task);
-        }
-    }
-
-    fn drop_unripe(&self, task: Task) {
-        drop_discarded(task, Discard::ShutDown);
-        self.ledger.count(self.worker_index(), Count::DroppedDelayed);
     }
 }
 

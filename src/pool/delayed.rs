@@ -4,10 +4,12 @@
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-use super::core::Core;
+use super::core::{Core, drop_discarded};
+use super::ledger::Count;
 use super::timer::Receiver;
 use crate::task::cancel::CancelToken;
 use crate::task::handle::Pending;
+use crate::task::raw::{Discard, Task};
 use crate::time::TimerKey;
 
 /// A delayed task that may be cancelled until it starts.
@@ -71,6 +73,23 @@ impl Timer {
         if let Some(task) = core.timers.remove(self.key) {
             receiver.drop_unripe(task);
         }
+    }
+}
+
+/// Tasks of the pool itself, when their delay is over.
+impl Receiver for Core {
+    fn ripen(&self, task: Task) {
+        if self.tracker.admit(task.meta()) {
+            let class = task.meta().priority();
+            self.submit_task(task, class, Count::Ripened);
+        } else {
+            self.drop_unripe(task);
+        }
+    }
+
+    fn drop_unripe(&self, task: Task) {
+        drop_discarded(task, Discard::ShutDown);
+        self.ledger.count(self.worker_index(), Count::DroppedDelayed);
     }
 }
 

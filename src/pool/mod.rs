@@ -23,6 +23,7 @@ mod idle;
 pub(crate) mod ledger;
 pub(crate) mod observe;
 mod patrol;
+pub(crate) mod pause;
 mod select;
 mod service;
 mod shutdown;
@@ -49,6 +50,7 @@ pub use self::dump::{Dump, DumpedTask};
 pub use self::fence::Fence;
 pub use self::ledger::PoolStats;
 pub use self::observe::{PanicReport, RejectionReport, StallReport};
+pub use self::pause::Pause;
 pub use self::task_builder::TaskBuilder;
 
 use self::core::Core;
@@ -203,6 +205,12 @@ impl ThreadPool {
     /// Says more about one task: its name, priority, delay.
     pub fn task(&self) -> TaskBuilder<'_, Self> {
         TaskBuilder::new(self, TaskTraits::default())
+    }
+
+    /// True once a shutdown has started.
+    #[must_use]
+    pub fn is_shutting_down(&self) -> bool {
+        self.core().tracker.is_started()
     }
 
     /// How many threads run tasks: what was asked for, or fewer if the system refused some.

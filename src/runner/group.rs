@@ -11,6 +11,7 @@ use crate::error::{RejectReason, WaitError};
 use crate::park::{Bell, Wait};
 use crate::pool::core::{Core, drop_discarded, until_settled};
 use crate::pool::ledger::Count;
+use crate::pool::pause::Pausable;
 use crate::pool::timer::Receiver;
 use crate::queue::steal::Injector;
 use crate::sync::Mutex;
@@ -240,6 +241,25 @@ impl Parallel {
     }
 }
 
+impl Pausable for Erased<Parallel> {
+    fn number(&self) -> u64 {
+        self.object.runner.id
+    }
+
+    fn core(&self) -> &Arc<Core> {
+        &self.object.core
+    }
+
+    fn pause(self: Arc<Self>) {
+        self.object.slots.pause();
+    }
+
+    fn resume(self: Arc<Self>) {
+        self.object.slots.resume();
+        while Parallel::fill_one(&self, self.object.traits.priority()) {}
+    }
+}
+
 impl Runnable for Parallel {
     fn run(this: Arc<Erased<Self>>, turn: &mut dyn Turn) {
         let parallel = &this.object;
@@ -265,6 +285,8 @@ impl Runnable for Parallel {
             let class = turn.class();
             return turn.requeue(Ticket::of_object(this), class);
         }
+        // More may be allowed since this slot was found to be one too many.
+        Self::fill_one(&this, parallel.traits.priority());
         parallel.ended.ring();
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! | bits | what |
 //! |---|---|
-//! | 0–1 | phase: *idle*, *ready*, *running* |
+//! | 0–1 | phase: *idle*, *ready*, *running*, *held* |
 //! | 2–3 | the class of the valid ticket, while *ready* |
 //! | 4–6 | a ticket lies in the queue of this class, valid or stale |
 //! | 7 | somebody listens for the end of a turn |
@@ -16,6 +16,10 @@
 //! | *idle* | none valid; every push begun has been popped, or its poster is about to leave this phase | the poster whose push is the first: to *ready*; a thread that runs its own task at once: to *running* |
 //! | *ready* | one valid, in the queue of the class in the word | whoever takes that ticket out: to *running*. The class may be changed |
 //! | *running* | none valid | the thread that runs the turn: to *idle*, or back to *ready* |
+//!
+//! | *held* | none valid | whoever lets the sequence go on: to *ready* |
+//!
+//! A sequence is *held* when its class is "none": it was paused. Whatever would make it *ready* asks for the class, and makes it *held* then.
 //!
 //! A queue cannot give a ticket back from its middle. So when the class of a *ready* sequence changes, a ticket in the new class is added and
 //! the old one becomes stale: dropped on sight, or valid again if the class changes back. There is never more than one ticket
@@ -72,6 +76,7 @@ const PHASE: u64 = 0b11;
 const IDLE: u64 = 0;
 const READY: u64 = 1;
 const RUNNING: u64 = 2;
+const HELD: u64 = 3;
 const CLASS_SHIFT: u32 = 2;
 const CLASS: u64 = 0b11 << CLASS_SHIFT;
 const TICKET_SHIFT: u32 = 4;
@@ -88,6 +93,14 @@ fn ticket_in(class: Priority) -> u64 {
 /// The word with the phase *ready* in that class, and a ticket there.
 fn ready_in(word: u64, class: Priority) -> u64 {
     word & !(PHASE | CLASS) | READY | (class as u64) << CLASS_SHIFT | ticket_in(class)
+}
+
+/// The word with the phase *ready* in that class; without a class, *held*.
+fn startable_in(word: u64, class: Option<Priority>) -> u64 {
+    match class {
+        Some(class) => ready_in(word, class),
+        None => word & !(PHASE | CLASS) | HELD,
+    }
 }
 
 /// The class of the valid ticket, if the exchange from `before` to `after` made it valid and no ticket lies there.
@@ -131,7 +144,7 @@ impl Lane {
     /// (A, B): `Some`, when a ticket must be queued in that class.
     #[inline]
     #[must_use = "a missing ticket must be queued"]
-    pub(crate) fn push(&self, task: Task, class: impl Fn() -> Priority) -> Option<Priority> {
+    pub(crate) fn push(&self, task: Task, class: impl Fn() -> Option<Priority>) -> Option<Priority> {
         if zoo::has("Z26") {
             self.tasks.push(task);
             return match self.count(&class) {
@@ -151,11 +164,11 @@ impl Lane {
 
     /// (A): counts a push that follows.
     #[inline]
-    fn count(&self, class: &impl Fn() -> Priority) -> Counted {
+    fn count(&self, class: &impl Fn() -> Option<Priority>) -> Counted {
         // ORDER lane.look: Acquire; a change of class that the word shows is seen by `class`; pairs with lane.exchange.
         let word = self.word.load(Ordering::Acquire);
         if word & PHASE == IDLE {
-            let ready = ready_in(word + PUSH_ONE, class());
+            let ready = startable_in(word + PUSH_ONE, class());
             // ORDER lane.first: AcqRel; follows the last turn, comes before the push; pairs with lane.take, lane.exchange.
             if self.word.compare_exchange(word, ready, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
                 return Counted::MadeReady(missing_ticket(word, ready));
@@ -182,17 +195,19 @@ impl Lane {
     }
 
     /// Makes an idle sequence with pushes ready, unless somebody else has.
-    fn make_ready(&self, class: impl Fn() -> Priority) -> Option<Priority> {
-        let (before, after) = self.exchange(|word| (word & PHASE == IDLE).then(|| ready_in(word, class())))?;
+    fn make_ready(&self, class: impl Fn() -> Option<Priority>) -> Option<Priority> {
+        let (before, after) = self.exchange(|word| (word & PHASE == IDLE).then(|| startable_in(word, class())))?;
         missing_ticket(before, after)
     }
 
-    /// The class may have changed: moves a ready sequence there; `Some`, when a ticket must be queued in that class. Who makes it ready just now
+    /// The class may have changed: moves a ready or held sequence there; `Some`, when a ticket must be queued in that class. Who makes it ready just now
     /// looks at the class again.
     #[must_use = "a missing ticket must be queued"]
-    pub(crate) fn reclass(&self, class: impl Fn() -> Priority) -> Option<Priority> {
+    pub(crate) fn reclass(&self, class: impl Fn() -> Option<Priority>) -> Option<Priority> {
         let moved = |word: u64| match word & PHASE {
-            READY => Some(ready_in(word, class())).filter(|after| *after & CLASS != word & CLASS),
+            READY | HELD => {
+                Some(startable_in(word, class())).filter(|after| *after & (PHASE | CLASS) != word & (PHASE | CLASS))
+            }
             _ if zoo::has("Z25") => None,
             _ => Some(changed(word)),
         };
@@ -228,7 +243,7 @@ impl Lane {
     }
 
     /// (F) after `popped` tasks in all have left the FIFO.
-    pub(crate) fn finish(&self, popped: u64, class: impl Fn() -> Priority) -> Finished {
+    pub(crate) fn finish(&self, popped: u64, class: impl Fn() -> Option<Priority>) -> Finished {
         if zoo::has("Z1") && self.tasks.is_empty_racy() {
             // ORDER lane.defect: Release; the defect Z1: idle by a look at the FIFO; pairs with lane.take.
             self.word.fetch_and(!PHASE, Ordering::Release);
@@ -237,7 +252,7 @@ impl Lane {
         let is_drained = |word: u64| word >> PUSH_SHIFT == popped & (u64::MAX >> PUSH_SHIFT);
         let next = |word: u64| {
             let heard = word & !LISTENED;
-            Some(if is_drained(word) { heard & !PHASE | IDLE } else { ready_in(heard, class()) })
+            Some(if is_drained(word) { heard & !PHASE | IDLE } else { startable_in(heard, class()) })
         };
         let (before, after) = self.exchange(next).unwrap_or_default();
         Finished { ticket: missing_ticket(before, after), is_listened: before & LISTENED != 0 }

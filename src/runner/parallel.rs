@@ -16,6 +16,7 @@ use crate::error::{BuildError, RejectReason, Rejected, WaitError};
 use crate::park::{Bell, Wait};
 use crate::pool::core::Core;
 use crate::pool::ledger::Count;
+use crate::pool::pause::{Pausable, Pause};
 use crate::pool::task_builder::{Due, Spec, Target};
 use crate::pool::timer::Receiver;
 use crate::pool::{DelayedTaskHandle, TaskBuilder, ThreadPool};
@@ -141,6 +142,17 @@ impl ParallelTaskRunner {
         Ok(())
     }
 
+    /// Keeps new tasks of this runner from starting until the guard is dropped; see [`SequencedTaskRunner::pause`](crate::SequencedTaskRunner::pause).
+    pub fn pause(&self) -> Pause {
+        Pause::of(Arc::clone(&self.0) as Arc<dyn Pausable>)
+    }
+
+    /// True once the runner is closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.parallel().control() & CLOSED != 0
+    }
+
     /// Waits until everything posted before is over; nothing posted later starts before that.
     ///
     /// # Errors
@@ -166,6 +178,9 @@ impl ParallelTaskRunner {
         self.parallel().control.fetch_or(flags, Ordering::Release);
         if let Some(bound) = &self.parallel().bound {
             bound.end_waits();
+        }
+        if how == Close::Discard {
+            self.parallel().core.pauses.end_of(self.parallel().runner.id);
         }
     }
 

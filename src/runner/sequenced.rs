@@ -14,6 +14,7 @@ use crate::error::{BuildError, RejectReason, Rejected, WaitError};
 use crate::park::Wait;
 use crate::pool::core::Core;
 use crate::pool::home::Home;
+use crate::pool::pause::{Pausable, Pause};
 use crate::pool::task_builder::{Due, Spec, Target};
 use crate::pool::timer::Receiver;
 use crate::pool::{DelayedTaskHandle, TaskBuilder, ThreadPool};
@@ -157,6 +158,33 @@ impl SequencedTaskRunner {
     /// Gives the sequence another priority, for everything that has not started (PRI-4).
     pub fn set_priority(&self, priority: Priority) {
         Sequence::set_priority(&self.0, priority);
+    }
+
+    /// Keeps new tasks of this runner from starting until the guard is dropped; the one that runs goes on, posts are accepted. Waits for the runner wait for the end of the pause, too.
+    ///
+    /// To post first and start later, pause a runner that was just made. Pauses nest; [`Close::Discard`] ends them.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// # use overstrand::{TaskTraits, ThreadPool};
+    /// let pool = ThreadPool::builder().workers(1).build()?;
+    /// let seq = pool.create_sequenced_task_runner(TaskTraits::default());
+    /// let pause = seq.pause();
+    /// let waits = seq.spawn(|| 7);
+    /// assert!(!waits.is_finished());
+    /// pause.resume();
+    /// assert_eq!(waits.join()?, 7);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn pause(&self) -> Pause {
+        Pause::of(Arc::clone(&self.0) as Arc<dyn Pausable>)
+    }
+
+    /// True once the sequence is closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.sequence().is_closed()
     }
 
     /// Waits until everything that was posted before has run; delayed tasks count once they are due (SEQ-9).

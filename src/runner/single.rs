@@ -12,6 +12,7 @@ use super::sequenced::{Close, SequencedTaskRunner};
 use crate::error::{BuildError, Rejected, WaitError};
 use crate::pool::core::Core;
 use crate::pool::home::Home;
+use crate::pool::pause::Pause;
 use crate::pool::task_builder::{Due, Spec, Target};
 use crate::pool::{DelayedTaskHandle, TaskBuilder, ThreadPool};
 use crate::runner::RepeatingTaskHandle;
@@ -191,6 +192,17 @@ impl SingleThreadTaskRunner {
     /// As [`SequencedTaskRunner::set_priority`]: it matters for tasks that are posted from here, and for the thread's order if it is shared it does not.
     pub fn set_priority(&self, priority: Priority) {
         self.0.set_priority(priority);
+    }
+
+    /// As [`SequencedTaskRunner::pause`].
+    pub fn pause(&self) -> Pause {
+        self.0.pause()
+    }
+
+    /// True once the runner is closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed()
     }
 
     /// As [`SequencedTaskRunner::close`].

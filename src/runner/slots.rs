@@ -33,7 +33,10 @@
 //! *A claim without a task*: the count comes before the append, so that a flush which sees nothing queued has missed nothing that its own thread posted. The
 //! slot that claims early waits for the poster's next instructions; this is the one place where progress waits for another thread.
 //!
-//! *A lowered limit*: slots above it end after their task; those left see what is queued.
+//! *A lowered limit*: slots above it end after their task; those left see what is queued. A pause is a limit of zero.
+//!
+//! *A limit that is lifted while a slot above it ends*: who lifts it finds all slots taken, the slot ends though it need not. Both write the word, so one comes after the other: the
+//! slot that is later sees the new limit after its end, and takes a slot again (C); the lifter that is later sees a free one.
 //!
 //! Limits: 2^40 queued tasks, 2^23 slots.
 //!
@@ -64,22 +67,50 @@ fn slots(word: u64) -> usize {
 pub(crate) struct Slots {
     word: AtomicU64,
     limit: AtomicUsize,
+    /// How often it is paused.
+    pauses: AtomicUsize,
 }
 
 impl Slots {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { word: AtomicU64::new(0), limit: AtomicUsize::new(limit) }
+        Self { word: AtomicU64::new(0), limit: AtomicUsize::new(limit), pauses: AtomicUsize::new(0) }
     }
 
+    /// The limit that was set.
     pub(crate) fn limit(&self) -> usize {
         // ORDER slots.limit: Acquire; pairs with slots.set.
         self.limit.load(Ordering::Acquire)
+    }
+
+    /// How many slots there may be now: none while it is paused.
+    fn allowed(&self) -> usize {
+        // ORDER slots.paused: Acquire; pairs with slots.pause, slots.resume.
+        if self.pauses.load(Ordering::Acquire) > 0 { 0 } else { self.limit() }
     }
 
     /// Sets the limit. One that was lifted leaves slots to be taken.
     pub(crate) fn set_limit(&self, limit: usize) {
         // ORDER slots.set: Release; pairs with slots.limit.
         self.limit.store(limit, Ordering::Release);
+        self.tell();
+    }
+
+    /// Keeps new tasks from starting until there are as many resumes.
+    pub(crate) fn pause(&self) {
+        // ORDER slots.pause: AcqRel; pairs with slots.paused, slots.resume.
+        self.pauses.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Ends one pause. The last one leaves slots to be taken.
+    pub(crate) fn resume(&self) {
+        // ORDER slots.resume: AcqRel; pairs with slots.paused, slots.pause.
+        self.pauses.fetch_sub(1, Ordering::AcqRel);
+        self.tell();
+    }
+
+    /// More may be allowed than before: a slot that ends after this sees it, one that ended before is seen by who calls this.
+    fn tell(&self) {
+        let _ = self.exchange(Some);
     }
 
     fn exchange(&self, next: impl FnMut(u64) -> Option<u64>) -> Option<u64> {
@@ -101,7 +132,7 @@ impl Slots {
     /// (C); true when a ticket must be queued.
     #[must_use = "a slot that is taken needs a ticket"]
     pub(crate) fn take_slot(&self) -> bool {
-        let take = |word: u64| (queued(word) > 0 && slots(word) < self.limit()).then_some(word + SLOT_ONE);
+        let take = |word: u64| (queued(word) > 0 && slots(word) < self.allowed()).then_some(word + SLOT_ONE);
         self.exchange(take).is_some()
     }
 
@@ -113,7 +144,7 @@ impl Slots {
 
     /// True when there are more slots than the limit allows.
     pub(crate) fn is_over_limit(&self) -> bool {
-        slots(self.look()) > self.limit()
+        slots(self.look()) > self.allowed()
     }
 
     /// (G): ends the caller's slot; false when it must go on, since something is queued and it is within the limit.
@@ -123,7 +154,7 @@ impl Slots {
             let _ = self.exchange(|word| Some(word - SLOT_ONE));
             return true;
         }
-        let end = |word: u64| (queued(word) == 0 || slots(word) > self.limit()).then(|| word - SLOT_ONE);
+        let end = |word: u64| (queued(word) == 0 || slots(word) > self.allowed()).then(|| word - SLOT_ONE);
         self.exchange(end).is_some()
     }
 

@@ -28,6 +28,7 @@ mod inheritance;
 mod mixed;
 mod owned;
 mod parallel;
+mod pauses;
 mod repeating;
 mod scopes;
 mod seeds;

@@ -14,6 +14,9 @@ use crate::task::raw::Task;
 use crate::task::site::Site;
 use crate::task::traits::{Meta, Priority, TaskTraits};
 
+/// In the place of a class.
+const PAUSED: usize = 9;
+
 struct Scene {
     lane: Lane,
     tickets: Mutex<Vec<Priority>>,
@@ -41,8 +44,10 @@ impl Scene {
         }
     }
 
-    fn class(&self) -> Priority {
-        Priority::from_bits(self.class.load(Ordering::Relaxed) as u32)
+    /// `None` while it is paused.
+    fn class(&self) -> Option<Priority> {
+        let class = self.class.load(Ordering::Relaxed);
+        (class != PAUSED).then(|| Priority::from_bits(class as u32))
     }
 
     fn set_class(&self, class: Priority) {
@@ -50,9 +55,15 @@ impl Scene {
         self.queue(self.lane.reclass(|| self.class()));
     }
 
+    fn pause(&self) {
+        self.class.store(PAUSED, Ordering::Relaxed);
+        self.queue(self.lane.reclass(|| self.class()));
+    }
+
     /// True when the lane is ready in the class that it should be in.
     fn is_in_its_class(&self) -> bool {
-        self.tickets.lock().contains(&self.class()) && self.lane.take(self.class())
+        let class = self.class().expect("not paused");
+        self.tickets.lock().contains(&class) && self.lane.take(class)
     }
 
     fn post(&self, number: usize) {
@@ -217,7 +228,7 @@ fn loom_listener_hears_or_sees() {
                 let task = scene.lane.pop().expect("posted before");
                 drop(task.run());
                 scene.popped.store(1, Ordering::Relaxed);
-                if scene.lane.finish(1, || class).is_listened {
+                if scene.lane.finish(1, || Some(class)).is_listened {
                     heard.store(1, Ordering::Relaxed);
                 }
             }
@@ -261,5 +272,33 @@ fn loom_count_covers_the_own_post() {
         scene.post(1);
         poster.join().expect("no panic");
         drainer.join().expect("no panic");
+    });
+}
+
+/// A pause and a resume around a post and a turn: nothing is stranded, and nothing starts that was posted in the pause.
+#[test]
+fn loom_resumed_lane_runs_what_was_held() {
+    model(|| {
+        let scene = Scene::new();
+        scene.post(1);
+        let drainer = spawn(&scene, |scene| _ = scene.step(1));
+        scene.pause();
+        scene.post(2);
+        scene.set_class(Priority::UserVisible);
+        drainer.join().expect("no panic");
+        assert_eq!(scene.run_to_the_end(), [1, 2]);
+    });
+}
+
+/// Who pauses and resumes beside a poster that makes the lane ready strands nothing.
+#[test]
+fn loom_resume_beside_a_post_strands_nothing() {
+    model(|| {
+        let scene = Scene::new();
+        scene.pause();
+        let poster = spawn(&scene, |scene| scene.post(1));
+        scene.set_class(Priority::UserVisible);
+        poster.join().expect("no panic");
+        assert_eq!(scene.run_to_the_end(), [1]);
     });
 }

@@ -51,6 +51,7 @@ impl Scene {
         loop {
             if !self.slots.claim() {
                 if self.slots.end_slot() {
+                    self.fill();
                     return true;
                 }
                 continue;
@@ -63,6 +64,7 @@ impl Scene {
             self.ran.fetch_add(1, Ordering::AcqRel);
             self.running.fetch_sub(1, Ordering::AcqRel);
             if self.slots.is_over_limit() && self.slots.end_slot() {
+                self.fill();
                 return true;
             }
         }
@@ -138,5 +140,22 @@ fn loom_quiet_runner_has_run_the_own_post() {
         other.join().expect("no panic");
         drainer.join().expect("no panic");
         assert_eq!(scene.run_to_the_end(), 2);
+    });
+}
+
+/// A pause that ends while the only slot ends for it: what is queued runs.
+#[test]
+fn loom_resume_beside_an_ending_slot_strands_nothing() {
+    model(|| {
+        let scene = Scene::new(1, 1);
+        scene.post();
+        scene.post();
+        scene.slots.pause();
+        let slot = spawn(&scene, |scene| _ = scene.step());
+        scene.slots.resume();
+        scene.fill();
+        slot.join().expect("no panic");
+        assert_eq!(scene.run_to_the_end(), 2);
+        assert!(scene.slots.is_quiet());
     });
 }

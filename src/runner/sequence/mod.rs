@@ -3,6 +3,8 @@
 //! The words of the protocol are in `lane`; here is what a turn does, what a post checks, and what is counted.
 #![forbid(unsafe_code)]
 
+mod faces;
+
 use std::sync::Arc;
 
 use super::bound::{Bound, Room};
@@ -10,19 +12,18 @@ use super::current;
 use super::lane::Lane;
 use crate::error::{RejectReason, WaitError};
 use crate::park::{Bell, Wait};
-use crate::pool::core::{Core, drop_discarded};
+use crate::pool::core::Core;
 use crate::pool::home::Home;
 use crate::pool::ledger::Count;
-use crate::pool::timer::Receiver;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::sync::thread::yield_now;
 use crate::task::current as task_current;
-use crate::task::handle::Waited;
 use crate::task::panic::{Payload, catch};
 use crate::task::raw::{Discard, Erased, Runnable, Runner, Tally, Task, Ticket, Turn};
 use crate::task::site::Site;
 use crate::task::traits::{Meta, Priority, TaskTraits};
+pub(crate) use faces::SequenceReceiver;
 
 const CLOSED: u8 = 1;
 const DISCARDING: u8 = 2;
@@ -82,6 +83,8 @@ pub(crate) struct Sequence {
     /// Rarely written, read by all.
     control: AtomicU8,
     own_class: AtomicU8,
+    /// How often it is paused.
+    pauses: AtomicU32,
     traits: TaskTraits,
     /// Queued tasks above the sequence's own class, and waits for it, by class.
     lifted: [AtomicU32; 3],
@@ -119,6 +122,7 @@ impl Sequence {
             tally: Tally::default(),
             control: AtomicU8::new(0),
             own_class: AtomicU8::new(traits.priority() as u8),
+            pauses: AtomicU32::new(0),
             lifted: Default::default(),
             traits,
             runner,
@@ -170,6 +174,19 @@ impl Sequence {
         // Relaxed: counted before the push, whose exchange orders it.
         let is_lifted_to = |class: &Priority| self.lifted[class.index()].load(Ordering::Relaxed) > 0;
         Priority::DESCENDING.into_iter().take_while(|class| *class > own).find(is_lifted_to).unwrap_or(own)
+    }
+
+    /// True while no task may start.
+    #[inline]
+    fn is_held(&self) -> bool {
+        // Relaxed: as in `own_class`.
+        self.pauses.load(Ordering::Relaxed) > 0
+    }
+
+    /// The class to become ready in; `None` while it is paused.
+    #[inline]
+    fn startable(&self) -> Option<Priority> {
+        if self.is_held() { None } else { Some(self.class()) }
     }
 
     /// The traits of a task for this sequence; marks one that is more urgent than the sequence itself.
@@ -264,9 +281,9 @@ impl Sequence {
             // Relaxed: the push orders it.
             self.lifted[meta.priority().index()].fetch_add(1, Ordering::Relaxed);
         }
-        let mut ticket = self.lane.push(task, || self.class());
+        let mut ticket = self.lane.push(task, || self.startable());
         if meta.is_lifted() && ticket.is_none() {
-            ticket = self.lane.reclass(|| self.class());
+            ticket = self.lane.reclass(|| self.startable());
         }
         ticket
     }
@@ -289,7 +306,7 @@ impl Sequence {
         f: impl FnOnce() -> T,
     ) -> Result<Result<T, Payload>, impl FnOnce() -> T> {
         let sequence = &this.object;
-        if sequence.core.is_fenced(sequence.class()) || !sequence.lane.take_idle() {
+        if sequence.core.is_fenced(sequence.class()) || sequence.is_held() || !sequence.lane.take_idle() {
             return Err(f);
         }
         let (core, tally) = (&sequence.core, &sequence.tally);
@@ -320,7 +337,7 @@ impl Sequence {
         if let Some(bound) = self.bound() {
             bound.set_over(popped);
         }
-        let finished = self.lane.finish(popped, || self.class());
+        let finished = self.lane.finish(popped, || self.startable());
         if finished.is_listened {
             self.turn_ended.ring();
         }
@@ -339,7 +356,13 @@ impl Sequence {
         let sequence = &this.object;
         // Relaxed: the exchange of `reclass` publishes it.
         sequence.own_class.store(priority as u8, Ordering::Relaxed);
-        Self::queue_ticket(this, sequence.lane.reclass(|| sequence.class()));
+        Self::reclass(this);
+    }
+
+    /// What the class depends on has changed.
+    fn reclass(this: &Arc<Erased<Self>>) {
+        let sequence = &this.object;
+        Self::queue_ticket(this, sequence.lane.reclass(|| sequence.startable()));
     }
 
     pub(crate) fn close(&self, is_discarding: bool) {
@@ -348,6 +371,9 @@ impl Sequence {
         self.control.fetch_or(flags, Ordering::Release);
         if let Some(bound) = self.bound() {
             bound.end_waits();
+        }
+        if is_discarding {
+            self.core.pauses.end_of(self.runner.id);
         }
     }
 
@@ -453,10 +479,11 @@ impl Sequence {
         }
     }
 
-    /// Runs tasks until the turn is over; false when there was none to pop.
+    /// Runs tasks until the turn is over; false when there was none to pop, though none is kept from starting.
     fn drain(&self, turn: &mut dyn Turn) -> bool {
         let mut has_progressed = false;
-        while let Some((task, number)) = self.pop() {
+        while !self.is_held() {
+            let Some((task, number)) = self.pop() else { break };
             has_progressed = true;
             let meta = task.meta();
             if self.control() & DISCARDING != 0 {
@@ -476,31 +503,7 @@ impl Sequence {
                 break;
             }
         }
-        has_progressed
-    }
-}
-
-impl Waited for Erased<Sequence> {
-    fn would_deadlock(&self) -> bool {
-        self.object.would_deadlock()
-    }
-
-    fn lend(self: Arc<Self>, class: Priority) -> bool {
-        let sequence = &self.object;
-        let lifts = class > sequence.own_class();
-        if lifts {
-            // Relaxed: the exchange of `reclass` publishes it.
-            sequence.lifted[class.index()].fetch_add(1, Ordering::Relaxed);
-            Sequence::queue_ticket(&self, sequence.lane.reclass(|| sequence.class()));
-        }
-        lifts
-    }
-
-    fn take_back(self: Arc<Self>, class: Priority) {
-        let sequence = &self.object;
-        // Relaxed: as above.
-        sequence.lifted[class.index()].fetch_sub(1, Ordering::Relaxed);
-        Sequence::queue_ticket(&self, sequence.lane.reclass(|| sequence.class()));
+        has_progressed || self.is_held()
     }
 }
 
@@ -515,7 +518,7 @@ impl Runnable for Sequence {
         let has_progressed = sequence.drain(turn);
         drop(scope);
         let popped = Tally::read(&sequence.tally.started) + sequence.overflowed();
-        let finished = sequence.lane.finish(popped, || sequence.class());
+        let finished = sequence.lane.finish(popped, || sequence.startable());
         if finished.is_listened {
             sequence.turn_ended.ring();
         }
@@ -526,30 +529,5 @@ impl Runnable for Sequence {
         if let Some(class) = finished.ticket {
             turn.requeue(Ticket::of_object(this), class);
         }
-    }
-}
-
-/// A task of the sequence whose delay is over, or never will be.
-pub(crate) struct SequenceReceiver(pub(crate) Arc<Erased<Sequence>>);
-
-impl Receiver for SequenceReceiver {
-    fn ripen(&self, task: Task) {
-        let sequence = &self.0.object;
-        let is_discarded = sequence.control() & DISCARDING != 0;
-        if is_discarded || !sequence.core.tracker.admit(task.meta()) {
-            return self.drop_unripe(task);
-        }
-        // WHY: a ripe task was accepted long ago, so neither `Drain` nor a full queue refuses it (DLY-3).
-        if let Some(bound) = sequence.bound() {
-            bound.add_ripe();
-        }
-        Sequence::push_ripe(&self.0, task);
-    }
-
-    fn drop_unripe(&self, task: Task) {
-        let sequence = &self.0.object;
-        drop_discarded(task, Discard::ShutDown);
-        add(&sequence.shared.dropped_delayed);
-        sequence.core.ledger.count(sequence.core.worker_index(), Count::DroppedDelayed);
     }
 }
