@@ -34,6 +34,7 @@ mod park;
 mod pool;
 mod queue;
 mod runner;
+mod supervise;
 mod sync;
 mod task;
 #[cfg(feature = "testing")]
@@ -53,6 +54,7 @@ pub use runner::{
     SequencedTaskRunner, SequencedTaskRunnerBuilder, SingleThreadTaskRunner, SingleThreadTaskRunnerBuilder, Sleep,
     Subscription, TaskRunner, ThreadMode, TryScope, join_all, race, sleep,
 };
+pub use supervise::{Backoff, Jitter};
 pub use task::cancel::{CancelGuard, CancelReason, CancelToken, Cancelled};
 pub use task::handle::TaskHandle;
 pub use task::panic::Panicked;
