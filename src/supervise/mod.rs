@@ -6,6 +6,7 @@
 //! | file | the question it answers |
 //! |---|---|
 //! | `backoff` | [`Backoff`]: how long is the pause before the next attempt? |
+//! | `restart` | [`RestartPolicy`]: is there a next attempt? |
 #![forbid(unsafe_code)]
 
 #[cfg_attr(
@@ -13,8 +14,14 @@
     expect(dead_code, reason = "so far only its tests ask this policy")
 )]
 mod backoff;
+#[cfg_attr(
+    not(all(test, not(any(overstrand_loom, overstrand_shuttle)))),
+    expect(dead_code, reason = "so far only its tests ask this policy")
+)]
+mod restart;
 
 #[cfg(all(test, not(any(overstrand_loom, overstrand_shuttle))))]
 mod tests;
 
 pub use backoff::{Backoff, Jitter};
+pub use restart::RestartPolicy;
