@@ -54,7 +54,7 @@ pub use runner::{
     SequencedTaskRunner, SequencedTaskRunnerBuilder, SingleThreadTaskRunner, SingleThreadTaskRunnerBuilder, Sleep,
     Subscription, TaskRunner, ThreadMode, TryScope, join_all, race, sleep,
 };
-pub use supervise::{Backoff, Jitter, RestartPolicy};
+pub use supervise::{Backoff, Exhausted, Jitter, RestartPolicy};
 pub use task::cancel::{CancelGuard, CancelReason, CancelToken, Cancelled};
 pub use task::handle::TaskHandle;
 pub use task::panic::Panicked;

@@ -6,6 +6,7 @@
 //! | file | the question it answers |
 //! |---|---|
 //! | `backoff` | [`Backoff`]: how long is the pause before the next attempt? |
+//! | `intensity` | [`Exhausted`]: do restarts come too often, and what then? |
 //! | `restart` | [`RestartPolicy`]: is there a next attempt? |
 #![forbid(unsafe_code)]
 
@@ -18,10 +19,16 @@ mod backoff;
     not(all(test, not(any(overstrand_loom, overstrand_shuttle)))),
     expect(dead_code, reason = "so far only its tests ask this policy")
 )]
+mod intensity;
+#[cfg_attr(
+    not(all(test, not(any(overstrand_loom, overstrand_shuttle)))),
+    expect(dead_code, reason = "so far only its tests ask this policy")
+)]
 mod restart;
 
 #[cfg(all(test, not(any(overstrand_loom, overstrand_shuttle))))]
 mod tests;
 
 pub use backoff::{Backoff, Jitter};
+pub use intensity::Exhausted;
 pub use restart::RestartPolicy;

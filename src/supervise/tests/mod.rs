@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod backoff;
+mod intensity;
 mod restart;
 
 use std::time::Duration;
