@@ -6,6 +6,7 @@
 //! | file | the question it answers |
 //! |---|---|
 //! | `backoff` | [`Backoff`]: how long is the pause before the next attempt? |
+//! | `choice` | who gives up a place for a newcomer? |
 //! | `intensity` | [`Exhausted`]: do restarts come too often, and what then? |
 //! | `restart` | [`RestartPolicy`]: is there a next attempt? |
 #![forbid(unsafe_code)]
@@ -15,6 +16,11 @@
     expect(dead_code, reason = "so far only its tests ask this policy")
 )]
 mod backoff;
+#[cfg_attr(
+    not(all(test, not(any(overstrand_loom, overstrand_shuttle)))),
+    expect(dead_code, reason = "so far only its tests ask this policy")
+)]
+mod choice;
 #[cfg_attr(
     not(all(test, not(any(overstrand_loom, overstrand_shuttle)))),
     expect(dead_code, reason = "so far only its tests ask this policy")

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod backoff;
+mod choice;
 mod intensity;
 mod restart;
 
