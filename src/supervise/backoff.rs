@@ -183,11 +183,11 @@ impl Backoff {
 
     fn grown(&self, n: u32) -> Duration {
         // WHY: seconds as f64 are inexact from 104 days on; what does not grow stays exact.
-        if n == 0 || self.factor == 1.0 || self.first.is_zero() {
+        if n == 0 || self.factor == 1.0 {
             return self.first.min(self.max);
         }
         let seconds = self.first.as_secs_f64() * power(self.factor, n);
-        Duration::try_from_secs_f64(seconds).unwrap_or(self.max).max(self.first).min(self.max)
+        Duration::try_from_secs_f64(seconds).unwrap_or(self.max).min(self.max)
     }
 }
 

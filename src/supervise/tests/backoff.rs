@@ -67,7 +67,7 @@ fn long_first_delay_is_not_cut_unless_max_says_so() {
 #[test]
 fn what_does_not_grow_is_exact_however_long() {
     let odd = Duration::MAX - Duration::from_nanos(1);
-    assert_eq!(delays(Backoff::constant(odd), 2), [odd, odd]);
+    assert_eq!(delays(Backoff::constant(odd).max(Duration::MAX), 2), [odd, odd]);
     assert_eq!(delays(Backoff::exponential(odd).max(Duration::MAX), 2), [odd, Duration::MAX]);
 }
 
@@ -99,6 +99,18 @@ fn jitter_reaches_from_end_to_end_of_its_interval() {
     assert_eq!(ends(Jitter::Equal, None), [millis(400), millis(600), millis(800)]);
     assert_eq!(ends(Jitter::Decorrelated, Some(millis(500))), [millis(100), millis(800), millis(1_500)]);
     assert_eq!(ends(Jitter::Decorrelated, None), [millis(100), millis(200), millis(300)]);
+}
+
+#[test]
+fn dice_that_show_nonsense_show_1() {
+    for jitter in [Jitter::Full, Jitter::Equal] {
+        let backoff = Backoff::constant(secs(1)).jitter(jitter);
+        for share in [1.0, 1.5, f64::MAX, f64::INFINITY, f64::NAN, -1.0] {
+            assert_eq!(backoff.delay(0, None, &mut || share), secs(1), "{share}");
+        }
+    }
+    let decorrelated = Backoff::constant(secs(1)).jitter(Jitter::Decorrelated);
+    assert_eq!(decorrelated.delay(0, None, &mut || 7.0), secs(3));
 }
 
 #[test]
@@ -158,6 +170,7 @@ fn factor_that_is_no_growth_is_refused() {
     {
         assert_eq!(refused(Backoff::default().factor(factor)), ("factor", text.to_owned()));
     }
+    assert_eq!(refused(Backoff::default().factor(1.0 - f64::EPSILON)).0, "factor");
     assert!(Backoff::default().factor(1.0).validate().is_ok());
     assert!(Backoff::default().factor(f64::MAX).validate().is_ok());
 }
