@@ -46,7 +46,7 @@ pub use error::{BoxError, BuildError, Error, JoinError, RejectReason, Rejected, 
 pub use pool::global::{global, shutdown_global, try_global};
 pub use pool::{
     BlockingType, DelayedTaskHandle, Dump, DumpedTask, Fence, PanicReport, Pause, PoolStats, RejectionReport,
-    ShutdownReport, StallReport, Straggler, TaskBuilder, ThreadPool, ThreadPoolBuilder, blocking,
+    Restriction, ShutdownReport, StallReport, Straggler, TaskBuilder, ThreadPool, ThreadPoolBuilder, blocking,
 };
 pub use runner::{
     Barrier, BoxedTask, Close, EventBus, JobDelegate, JobHandle, MainThreadTaskRunner, Overflow, ParallelTaskRunner,

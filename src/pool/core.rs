@@ -21,6 +21,7 @@ use super::ledger::{Count, Ledger};
 use super::observe::{self, Hooks};
 use super::patrol::Patrol;
 use super::pause::Pauses;
+use super::restrict::Restrictions;
 use super::shutdown::{Completion, Tracker};
 use super::slot::Slot;
 use super::staff::Staff;
@@ -78,6 +79,7 @@ pub(crate) struct Core {
     pub(crate) watch_is_paused: AtomicBool, // A
     pub(crate) fences: Fences,                     // A
     pub(crate) pauses: Pauses,                     // L
+    pub(crate) restrictions: Restrictions,         // L
     pub(crate) blocking: Blocking,                 // A, L
     /// Itself, for threads that it starts.
     this: OnceCell<Weak<Core>>,
@@ -141,6 +143,7 @@ impl Core {
             watch_is_paused: AtomicBool::new(false),
             fences: Fences::default(),
             pauses: Pauses::default(),
+            restrictions: Restrictions::default(),
             blocking: Blocking::default(),
             this: OnceCell::new(),
             homes_busy: AtomicUsize::new(0),

@@ -24,6 +24,7 @@ pub(crate) mod ledger;
 pub(crate) mod observe;
 mod patrol;
 pub(crate) mod pause;
+mod restrict;
 mod select;
 mod service;
 mod shutdown;
@@ -51,6 +52,7 @@ pub use self::fence::Fence;
 pub use self::ledger::PoolStats;
 pub use self::observe::{PanicReport, RejectionReport, StallReport};
 pub use self::pause::Pause;
+pub use self::restrict::Restriction;
 pub use self::task_builder::TaskBuilder;
 
 use self::core::Core;

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use overstrand::testing::TestEnvironment;
-use overstrand::{Priority, TaskTraits, ThreadMode, WaitError};
+use overstrand::testing::{Faults, TestEnvironment, yield_point};
+use overstrand::{Priority, TaskTraits, ThreadMode, WaitError, sometimes};
 
 use crate::AnyResult;
 
@@ -80,4 +80,39 @@ fn fence_stops_a_sequence_and_no_shutdown() -> AnyResult {
     assert_eq!((report.ran, report.dropped), (2, 0));
     drop(held.lock().expect("no panic").take());
     Ok(())
+}
+
+/// Restricted, the pool runs on fewer workers, the lowest of several limits; the end of the restriction brings them back.
+#[test]
+fn restricted_pool_runs_on_fewer_workers() {
+    TestEnvironment::builder().workers(4).faults(Faults::none().yields(0.5)).baton().explore(0..100, |env| {
+        let widest = || {
+            let (inside, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+            let tasks: Vec<_> = (0..8)
+                .map(|_| {
+                    let (inside, most) = (Arc::clone(&inside), Arc::clone(&most));
+                    env.pool().spawn(move || {
+                        most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                        for _ in 0..4 {
+                            yield_point("inside a task");
+                        }
+                        inside.fetch_sub(1, Ordering::SeqCst);
+                    })
+                })
+                .collect();
+            tasks.into_iter().for_each(|task| task.join().expect("it runs"));
+            most.load(Ordering::SeqCst)
+        };
+        let two = env.pool().restrict(2).expect("valid");
+        let one = env.pool().restrict(1).expect("valid");
+        env.run_until_idle();
+        assert_eq!(widest(), 1);
+        drop(one);
+        env.run_until_idle();
+        assert!(widest() <= 2);
+        drop(two);
+        env.run_until_idle();
+        sometimes!(widest() > 2, "all of them");
+        assert_eq!(env.pool().restrict(0).expect_err("none").field(), "workers");
+    });
 }
