@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::blocking::MAY_BLOCK_THRESHOLD;
+use super::bound::{Bound, Overflow};
 use super::core::{Core, Settings};
 use super::observe::{Hooks, PanicReport, RejectionReport, STALL_THRESHOLD, StallReport};
 use super::{ThreadPool, global, staff};
@@ -29,6 +30,7 @@ const WORKERS_MAX: usize = 4096;
 /// | `max_best_effort` | one less than `workers`, at least one (PRI-3) |
 /// | `max_threads` | `workers` + 64 |
 /// | `may_block_threshold` | 10 ms |
+/// | `capacity` | unbounded |
 /// | `stack_size` | that of the standard library |
 /// | `on_stall` | threshold of 10 s, reported through `tracing` |
 #[derive(Clone, Debug, Default)]
@@ -41,6 +43,7 @@ pub struct ThreadPoolBuilder {
     stack_size: Option<usize>,
     stall_threshold: Option<Duration>,
     may_block_threshold: Option<Duration>,
+    bound: Option<(usize, Overflow)>,
     hooks: Hooks,
     clock: Option<Arc<dyn Clock>>,
 }
@@ -80,6 +83,13 @@ impl ThreadPoolBuilder {
     /// After how long in a scope that [may block](crate::BlockingType::MayBlock) a worker is replaced, if the pool is short.
     pub fn may_block_threshold(mut self, threshold: Duration) -> Self {
         self.may_block_threshold = Some(threshold);
+        self
+    }
+
+    /// How many tasks posted to the pool itself may wait, and what happens to the next one; without this the queue is unbounded (POST-9). Tasks of runners are not counted: they have
+    /// bounds of their own.
+    pub fn capacity(mut self, capacity: usize, overflow: Overflow) -> Self {
+        self.bound = Some((capacity, overflow));
         self
     }
 
@@ -172,7 +182,8 @@ impl ThreadPoolBuilder {
         if name.is_empty() || name.contains('\0') {
             return Err(BuildError::new("name", format!("{name:?}"), "must be a text without NUL, and not empty"));
         }
-        let (stack_size, hooks) = (self.stack_size, self.hooks);
+        Bound::check_of_a_pool(self.bound)?;
+        let (stack_size, hooks, bound) = (self.stack_size, self.hooks, self.bound);
         let may_block_threshold = self.may_block_threshold.unwrap_or(MAY_BLOCK_THRESHOLD);
         Ok(Settings {
             name,
@@ -182,6 +193,7 @@ impl ThreadPoolBuilder {
             stack_size,
             stall_threshold,
             may_block_threshold,
+            bound,
             hooks,
         })
     }

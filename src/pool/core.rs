@@ -12,6 +12,7 @@ use std::time::Duration;
 use crossbeam_utils::CachePadded;
 
 use super::blocking::Blocking;
+use super::bound::{Bound, Overflow};
 #[cfg(feature = "testing")]
 use super::driven::Observer;
 use super::fence::Fences;
@@ -34,8 +35,7 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::unmodelled::OnceCell;
 use crate::sync::{Mutex, local};
 use crate::task::current::{self, Name};
-use crate::task::panic::drop_quietly;
-use crate::task::raw::{Body, Discard, Extension, Tally, Task, Ticket};
+use crate::task::raw::{Body, Extension, Task, Ticket};
 use crate::task::site::Site;
 use crate::task::traits::{Meta, Priority, TaskTraits};
 use crate::time::{Clock, Moment};
@@ -51,6 +51,7 @@ pub(crate) struct Settings {
     pub(crate) stack_size: Option<usize>,
     pub(crate) stall_threshold: Duration,
     pub(crate) may_block_threshold: Duration,
+    pub(crate) bound: Option<(usize, Overflow)>,
     pub(crate) hooks: Hooks,
 }
 
@@ -63,6 +64,8 @@ pub(crate) struct Core {
     pub(crate) idle: Idle,                         // A
     injectors: [CachePadded<Injector<Ticket>>; 3], // A
     pub(crate) slots: Box<[Slot]>,                 // A, L
+    /// The bound of the tasks posted to the pool itself.
+    pub(crate) bound: Option<Bound>, // A
     /// Slots below this have or had a thread.
     pub(crate) slots_used: AtomicUsize, // A
     best_effort_running: AtomicUsize,              // A
@@ -132,6 +135,7 @@ impl Core {
             idle: Idle::new(threads_max),
             injectors: std::array::from_fn(|_| CachePadded::new(Injector::new())),
             slots: (0..threads_max).map(|_| Slot::new()).collect(),
+            bound: settings.bound.map(|(capacity, overflow)| Bound::new(capacity, overflow)),
             slots_used: AtomicUsize::new(0),
             best_effort_running: AtomicUsize::new(0),
             service: Arc::new(Parker::new()),
@@ -278,6 +282,14 @@ impl Core {
         self.ledger.count(self.worker_index(), Count::Rejected);
         self.settings.hooks.tell_rejected(name, location, runner, reason);
         Rejected::new(reason, task)
+    }
+
+    /// Queues an admitted task of the pool itself, which has no place in a bounded queue and takes one.
+    pub(crate) fn submit_unbounded(&self, task: Task, class: Priority, what: Count) {
+        if let Some(bound) = &self.bound {
+            bound.add_ripe();
+        }
+        self.submit_task(task, class, what);
     }
 
     /// Queues an admitted task of the pool itself.
@@ -495,6 +507,9 @@ impl Core {
             self.completed();
         }
         self.pauses.end_all();
+        if let Some(bound) = &self.bound {
+            bound.end_waits();
+        }
         self.timers.close();
         self.unpark_all();
         self.ended.ring();
@@ -526,45 +541,6 @@ impl Core {
     pub(crate) fn ended(&self, meta: Meta, ran: bool) {
         if self.tracker.ended(meta, ran) == Completion::Mine {
             self.completed();
-        }
-    }
-
-    /// Drops a task unrun, outside of every lock (POST-5), and counts it.
-    pub(crate) fn discard(&self, task: Task, why: Discard, tally: Option<&Tally>) {
-        self.ledger.count(self.worker_index(), Count::Started);
-        if let Some(tally) = tally {
-            tally.count(&tally.started);
-        }
-        self.discard_started(task, why, tally);
-    }
-
-    /// As [`discard`](Self::discard), for a task that is counted as started already.
-    pub(crate) fn discard_started(&self, task: Task, why: Discard, tally: Option<&Tally>) {
-        let meta = task.meta();
-        drop_discarded(task, why);
-        if let Some(tally) = tally {
-            tally.count(&tally.dropped);
-        }
-        self.ledger.count(self.worker_index(), Count::Dropped);
-        self.ended(meta, false);
-    }
-}
-
-/// Drops a task unrun and tells its handle why; a panicking destructor is contained (POST-6).
-pub(crate) fn drop_discarded(task: Task, why: Discard) {
-    if zoo::has("Z14") {
-        return task.discard(why);
-    }
-    drop_quietly(DiscardOnDrop(Some(task), why));
-}
-
-/// Discards its task with a reason when dropped.
-struct DiscardOnDrop(Option<Task>, Discard);
-
-impl Drop for DiscardOnDrop {
-    fn drop(&mut self) {
-        if let Some(task) = self.0.take() {
-            task.discard(self.1);
         }
     }
 }

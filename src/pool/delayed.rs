@@ -4,7 +4,8 @@
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-use super::core::{Core, drop_discarded};
+use super::core::Core;
+use super::discard::drop_discarded;
 use super::ledger::Count;
 use super::timer::Receiver;
 use crate::task::cancel::CancelToken;
@@ -81,7 +82,7 @@ impl Receiver for Core {
     fn ripen(&self, task: Task) {
         if self.tracker.admit(task.meta()) {
             let class = task.meta().priority();
-            self.submit_task(task, class, Count::Ripened);
+            self.submit_unbounded(task, class, Count::Ripened);
         } else {
             self.drop_unripe(task);
         }

@@ -9,10 +9,12 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod blocking;
+pub(crate) mod bound;
 pub(crate) mod builder;
 pub(crate) mod core;
 mod deadline;
 pub(crate) mod delayed;
+pub(crate) mod discard;
 #[cfg(feature = "testing")]
 pub(crate) mod driven;
 mod dump;
@@ -32,6 +34,7 @@ pub(crate) mod slot;
 mod staff;
 mod stall;
 mod sweep;
+mod target;
 pub(crate) mod task_builder;
 pub(crate) mod timer;
 pub(crate) mod worker;
@@ -57,17 +60,15 @@ pub use self::task_builder::TaskBuilder;
 
 use self::core::Core;
 use self::idle::Idle;
-use self::ledger::Count;
-use self::task_builder::{Due, Spec, Target};
+use self::target::PoolAnchor;
+use self::task_builder::{Spec, Target};
 use crate::error::{Rejected, WaitError};
 use crate::park::{Bell, Wait};
 use crate::sync::Mutex;
 #[cfg(feature = "testing")]
 use crate::sync::unmodelled::OnceCell;
-use crate::task::handle::{Packet, PacketBody, Pending, TaskHandle};
-use crate::task::raw::Task;
-use crate::task::traits::{Meta, TaskTraits};
-use crate::time::Moment;
+use crate::task::handle::TaskHandle;
+use crate::task::traits::TaskTraits;
 use crate::zoo;
 
 /// A pool of worker threads that run closures by priority.
@@ -356,129 +357,6 @@ impl Core {
             Some(Straggler { name: running.name, location: running.site.location(), running_for })
         });
         running.collect()
-    }
-}
-
-/// A pool as one of its own tasks holds it: without keeping its threads alive.
-#[derive(Clone, Debug)]
-pub struct PoolAnchor(Arc<Core>);
-
-impl Target for PoolAnchor {
-    #[inline]
-    fn post_with<P, F>(&self, spec: Spec, parts: P, wrap: impl FnOnce(P) -> F) -> Result<(), Rejected<P>>
-    where
-        F: FnOnce() + Send + 'static,
-    {
-        let core = &self.0;
-        let meta = Meta::new(spec.traits);
-        if let Err(reason) = core.admit(meta) {
-            return Err(core.reject(parts, spec.name, spec.location, None, reason));
-        }
-        core.submit_task(Core::wrap(wrap(parts), spec.location, meta, spec.name), meta.priority(), Count::Posted);
-        Ok(())
-    }
-
-    fn spawn<F, T>(&self, spec: Spec, f: F) -> TaskHandle<T>
-    where
-        F: FnOnce() -> T + Send + 'static,
-        T: Send + 'static,
-    {
-        let core = &self.0;
-        let meta = Meta::new(spec.traits);
-        let packet = Packet::new(f, None, spec.location);
-        match core.admit(meta) {
-            Ok(()) => {
-                let body = PacketBody(Arc::clone(&packet));
-                let task = Core::wrap_body(body, spec.location, meta, spec.name);
-                core.submit_task(task, meta.priority(), Count::Posted);
-            }
-            Err(reason) => {
-                packet.reject(reason);
-                let _ = core.reject((), spec.name, spec.location, None, reason);
-            }
-        }
-        TaskHandle::new(packet)
-    }
-
-    fn post_at<F>(&self, spec: Spec, due: Due, f: F) -> Result<DelayedTaskHandle, Rejected<F>>
-    where
-        F: FnOnce() + Send + 'static,
-    {
-        let core = &self.0;
-        let meta = Meta::new(spec.traits);
-        let packet = Packet::new(f, None, spec.location);
-        let body = PacketBody(Arc::clone(&packet));
-        let task = Core::wrap_body(body, spec.location, meta, spec.name.clone());
-        let refused = |task: Task| {
-            drop(task);
-            core.reject((), spec.name, spec.location, None, crate::error::RejectReason::ShutDown)
-        };
-        let Due::At(due) = due else {
-            if core.admit(meta).is_err() {
-                return Err(packet.take_back(|| refused(task)));
-            }
-            core.submit_task(task, meta.priority(), Count::Posted);
-            return Ok(DelayedTaskHandle::immediate(packet));
-        };
-        let receiver = Arc::clone(core) as Arc<dyn timer::Receiver>;
-        let accepted = || core.ledger.count(core.worker_index(), Count::PostedDelayed);
-        match core.insert_timer(due, task, Arc::clone(&receiver), accepted) {
-            Ok(inserted) => Ok(DelayedTaskHandle::timed(packet, core, receiver, inserted.key)),
-            Err(task) => Err(packet.take_back(|| refused(task))),
-        }
-    }
-
-    type Anchor = Self;
-
-    fn anchor(&self) -> Self {
-        self.clone()
-    }
-
-    fn default_traits(&self) -> TaskTraits {
-        TaskTraits::default()
-    }
-
-    fn now(&self) -> Moment {
-        self.0.clock.now()
-    }
-}
-
-impl Target for ThreadPool {
-    #[inline]
-    fn post_with<P, F>(&self, spec: Spec, parts: P, wrap: impl FnOnce(P) -> F) -> Result<(), Rejected<P>>
-    where
-        F: FnOnce() + Send + 'static,
-    {
-        self.0.anchor.post_with(spec, parts, wrap)
-    }
-
-    fn spawn<F, T>(&self, spec: Spec, f: F) -> TaskHandle<T>
-    where
-        F: FnOnce() -> T + Send + 'static,
-        T: Send + 'static,
-    {
-        Target::spawn(&self.0.anchor, spec, f)
-    }
-
-    fn post_at<F>(&self, spec: Spec, due: Due, f: F) -> Result<DelayedTaskHandle, Rejected<F>>
-    where
-        F: FnOnce() + Send + 'static,
-    {
-        self.0.anchor.post_at(spec, due, f)
-    }
-
-    type Anchor = PoolAnchor;
-
-    fn anchor(&self) -> PoolAnchor {
-        self.0.anchor.clone()
-    }
-
-    fn default_traits(&self) -> TaskTraits {
-        TaskTraits::default()
-    }
-
-    fn now(&self) -> Moment {
-        self.core().clock.now()
     }
 }
 

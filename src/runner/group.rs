@@ -4,12 +4,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::bound::{Bound, Room};
 use super::sequence::RunnerStats;
 use super::slots::Slots;
 use crate::error::{RejectReason, WaitError};
 use crate::park::{Bell, Wait};
-use crate::pool::core::{Core, drop_discarded, until_settled};
+use crate::pool::bound::{Bound, Room};
+use crate::pool::core::{Core, until_settled};
+use crate::pool::discard::drop_discarded;
 use crate::pool::ledger::Count;
 use crate::pool::pause::Pausable;
 use crate::pool::timer::Receiver;

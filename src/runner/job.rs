@@ -111,7 +111,7 @@ impl Job {
         let is_admitted = this.core.admit(this.meta).is_ok();
         if is_admitted {
             let task = Core::wrap(move || ticket.come(), this.location, this.meta, None);
-            this.core.submit_task(task, this.meta.priority(), Count::Posted);
+            this.core.submit_unbounded(task, this.meta.priority(), Count::Posted);
         }
         is_admitted
     }

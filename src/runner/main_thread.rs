@@ -87,6 +87,7 @@ impl MainThreadTaskRunner {
             stack_size: None,
             stall_threshold: STALL_THRESHOLD,
             may_block_threshold: STALL_THRESHOLD,
+            bound: None,
             hooks: Hooks::default(),
         };
         let core = Core::new(settings, clock()).share();

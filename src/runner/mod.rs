@@ -1,7 +1,6 @@
 //! How work is posted: the runners, and what tasks can learn about theirs.
 #![forbid(unsafe_code)]
 
-mod bound;
 mod crew;
 pub(crate) mod current;
 mod event_bus;
@@ -37,7 +36,7 @@ fn next_id() -> u64 {
     IDS.fetch_add(1, Ordering::Relaxed)
 }
 
-pub use bound::Overflow;
+pub use crate::pool::bound::Overflow;
 pub use event_bus::{EventBus, Subscription};
 pub use fan_in::{Barrier, join_all, race};
 pub use futures::{Sleep, sleep};

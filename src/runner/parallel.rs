@@ -7,13 +7,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::bound::{Bound, Overflow, Room};
 use super::next_id;
 use super::sequence::RunnerStats;
 use super::sequenced::Close;
 use super::slots::{SLOTS_MAX, Slots};
 use crate::error::{BuildError, RejectReason, Rejected, WaitError};
 use crate::park::{Bell, Wait};
+use crate::pool::bound::{Bound, Overflow, Room};
 use crate::pool::core::Core;
 use crate::pool::ledger::Count;
 use crate::pool::pause::{Pausable, Pause};

@@ -87,7 +87,7 @@ impl Children {
             let helped = Arc::clone(self);
             let ticket = move || _ = helped.run_next();
             let ticket = Core::wrap(ticket, location, self.meta, None);
-            self.core.submit_task(ticket, self.meta.priority(), Count::Posted);
+            self.core.submit_unbounded(ticket, self.meta.priority(), Count::Posted);
         }
         number
     }

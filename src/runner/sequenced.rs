@@ -7,11 +7,11 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::bound::{Bound, Overflow};
 use super::sequence::{RunnerStats, Sequence, SequenceReceiver};
 use super::{current, next_id};
 use crate::error::{BuildError, RejectReason, Rejected, WaitError};
 use crate::park::Wait;
+use crate::pool::bound::{Bound, Overflow};
 use crate::pool::core::Core;
 use crate::pool::home::Home;
 use crate::pool::pause::{Pausable, Pause};

@@ -6,10 +6,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::bound::{Bound, Overflow};
 use super::sequence::{RunnerStats, Sequence};
 use super::sequenced::{Close, SequencedTaskRunner};
 use crate::error::{BuildError, Rejected, WaitError};
+use crate::pool::bound::{Bound, Overflow};
 use crate::pool::core::Core;
 use crate::pool::home::Home;
 use crate::pool::pause::Pause;

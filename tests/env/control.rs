@@ -116,3 +116,36 @@ fn restricted_pool_runs_on_fewer_workers() {
         assert_eq!(env.pool().restrict(0).expect_err("none").field(), "workers");
     });
 }
+
+/// POST-9: a bounded pool refuses, blocks or runs here what is too much; its own tasks are never blocked; what it refuses comes back.
+#[test]
+fn bounded_pool_follows_its_policy() -> AnyResult {
+    use overstrand::{Overflow, RejectReason, ThreadPool};
+    for overflow in [Overflow::Reject, Overflow::Block, Overflow::CallerRuns] {
+        let env = TestEnvironment::builder().workers(1).pool(|pool| pool.capacity(2, overflow)).build();
+        let (pool, ran) = (env.pool().clone(), Arc::new(AtomicUsize::new(0)));
+        let inner = (pool.clone(), Arc::clone(&ran));
+        let count = |ran: &Arc<AtomicUsize>| {
+            let ran = Arc::clone(ran);
+            move || _ = ran.fetch_add(1, Ordering::SeqCst)
+        };
+        let refused = pool.spawn(move || {
+            let posted = (0..4).map(|_| inner.0.post_task(count(&inner.1)).map_err(|rejected| rejected.reason()));
+            posted.filter(|posted| posted == &Err(RejectReason::Full)).count()
+        });
+        let expected = if overflow == Overflow::CallerRuns { 0 } else { 2 };
+        assert_eq!(refused.join()?, expected, "{overflow:?}");
+        env.run_until_idle();
+        assert_eq!(ran.load(Ordering::SeqCst), 4 - expected);
+        for _ in 0..3 {
+            let posted = pool.post_task(count(&ran));
+            assert!(posted.is_ok() || overflow == Overflow::Reject, "outside, room is waited for, or it runs here");
+        }
+        assert_eq!(pool.scope(|s| s.spawn(|| 7).join())?, 7, "a scope's tasks are never refused");
+        env.run_until_idle();
+        overstrand::testing::check_conservation(pool.stats())?;
+    }
+    let none = ThreadPool::builder().capacity(1, Overflow::DropOldest).build();
+    assert_eq!(none.expect_err("there is no oldest").field(), "capacity");
+    Ok(())
+}

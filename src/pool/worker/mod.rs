@@ -324,7 +324,12 @@ impl Worker {
         self.turn.tasks = 0;
         self.turn.since = None;
         match ticket.open() {
-            Opened::Task(task) => self.run_task(task, None),
+            Opened::Task(task) => {
+                if let Some(bound) = &self.core().bound {
+                    bound.release();
+                }
+                self.run_task(task, None);
+            }
             Opened::Object(object) => {
                 object.run(self);
                 self.leave_runner();

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use super::{DISCARDING, Sequence, add};
-use crate::pool::core::{Core, drop_discarded};
+use crate::pool::core::Core;
+use crate::pool::discard::drop_discarded;
 use crate::pool::ledger::Count;
 use crate::pool::pause::Pausable;
 use crate::pool::timer::Receiver;

@@ -7,11 +7,11 @@ mod faces;
 
 use std::sync::Arc;
 
-use super::bound::{Bound, Room};
 use super::current;
 use super::lane::Lane;
 use crate::error::{RejectReason, WaitError};
 use crate::park::{Bell, Wait};
+use crate::pool::bound::{Bound, Room};
 use crate::pool::core::Core;
 use crate::pool::home::Home;
 use crate::pool::ledger::Count;

@@ -12,11 +12,11 @@ use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 pub enum Overflow {
     /// Refuses it: [`RejectReason::Full`](crate::RejectReason::Full).
     Reject,
-    /// Drops the task that has waited longest, on the posting thread, and accepts this one.
+    /// Drops the task that has waited longest, on the posting thread, and accepts this one. Not for pools, which have no such task: building one is an error.
     DropOldest,
     /// Blocks the poster until there is room; on a worker of the pool, and on the sequence itself, refuses instead, so that it never deadlocks (POST-7).
     Block,
-    /// Runs it on the posting thread. Not for sequences, whose order it would break: building one is an error.
+    /// Runs it on the posting thread: for pools and parallel runners. Not for sequences, whose order it would break: building one is an error.
     CallerRuns,
 }
 
@@ -57,6 +57,17 @@ impl Bound {
             }
             Some((capacity, overflow)) => Ok(Some(Self::new(capacity, overflow))),
             None => Ok(None),
+        }
+    }
+
+    /// The bound of a pool, if it has one.
+    pub(crate) fn check_of_a_pool(bound: Option<(usize, Overflow)>) -> Result<(), BuildError> {
+        match bound {
+            Some((0, _)) => Err(BuildError::new("capacity", 0, "must be at least 1")),
+            Some((_, Overflow::DropOldest)) => {
+                Err(BuildError::new("capacity", "DropOldest", "a pool's tasks lie in many queues; bound a runner"))
+            }
+            _ => Ok(()),
         }
     }
 
