@@ -5,6 +5,7 @@
 //! | `basics` | time, waits, the global pool, what is left (ENV-1, ENV-2, ENV-4) |
 //! | `seeds` | same seed, same order; failures are found, shortened, replayed (ENV-3) |
 //! | `blocking` | baton mode |
+//! | `conformance` | every kind of runner × each promise that it keeps |
 //! | `day` | the logic of an example over a virtual day |
 //! | `forgotten` | what a dropped environment fails the test for |
 //! | `fan_in` | many into one, one to many |
@@ -18,6 +19,7 @@
 
 mod basics;
 mod blocking;
+mod conformance;
 mod control;
 mod day;
 mod fan_in;
