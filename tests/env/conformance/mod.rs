@@ -28,5 +28,8 @@ macro_rules! on {
     };
 }
 
+mod bounds;
 mod kinds;
+mod panics;
 mod posting;
+mod sequences;
