@@ -323,6 +323,7 @@ pub(super) struct Stage<'a> {
     pub(super) way: Way,
     pub(super) own: Own,
     pub(super) runner: Runner,
+    setup: Setup,
     main: RefCell<Option<MainThreadTaskRunner>>,
 }
 
@@ -334,7 +335,12 @@ impl<'a> Stage<'a> {
             Way::Any => Runner::Any(own.as_any()),
             Way::Wrapped => Runner::Any(Arc::new(Counting { inner: own.as_any(), posts: AtomicUsize::new(0) })),
         };
-        Self { env, kind, way, own, runner, main: RefCell::new(main) }
+        Self { env, kind, way, own, runner, setup, main: RefCell::new(main) }
+    }
+
+    /// Another runner of the same kind.
+    pub(super) fn again(&self) -> Self {
+        Self::new(self.env, self.kind, self.way, self.setup)
     }
 
     pub(super) fn stats(&self) -> Stats {

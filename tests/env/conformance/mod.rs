@@ -33,3 +33,4 @@ mod kinds;
 mod panics;
 mod posting;
 mod sequences;
+mod waits;

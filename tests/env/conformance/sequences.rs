@@ -181,13 +181,12 @@ fn dropped_runner_still_runs() {
     assert_eq!((log.len(), Arc::strong_count(&owned)), (5 * 3 * 2, 1));
 }
 
-/// What a task can learn about where it runs: whether the runner is current, and the sequence that it is told of.
-fn place(runner: &Runner) -> impl Fn() -> (bool, bool) + Send + Clone + 'static {
+/// What a task can learn about where it runs: whether the runner is current, and the sequence that it is told of, in both ways.
+fn place(runner: &Runner) -> impl Fn() -> [bool; 3] + Send + Clone + 'static {
     let runner = runner.clone();
     move || {
-        let told = current::runner().is_some_and(|told| told.is_current());
-        assert_eq!(told, SequencedTaskRunner::current().is_some_and(|told| told.is_current()));
-        (runner.is_current(), told)
+        let any = current::runner().is_some_and(|told| told.is_current());
+        [runner.is_current(), any, SequencedTaskRunner::current().is_some_and(|told| told.is_current())]
     }
 }
 
@@ -209,12 +208,12 @@ fn runner_is_current_inside_its_tasks_only() {
         stage.runner.post_delayed(SECOND, task("delayed")).expect("open");
         drop(stage.runner.spawn(task("spawned")));
         stage.advance(SECOND);
-        let inside = (true, stage.kind.is_fifo);
+        let inside = [true, stage.kind.is_fifo, stage.kind.is_fifo];
         let seen = log.seen();
         assert!(seen.len() == 6 && seen.iter().all(|(_, place)| *place == inside), "{seen:?}");
-        assert_eq!(look(), (false, false), "nowhere else");
+        assert_eq!(look(), [false; 3], "nowhere else");
         drop(task("dropped outside"));
-        assert_eq!(log.seen().last(), Some(&("dropped outside", (false, false))));
+        assert_eq!(log.seen().last(), Some(&("dropped outside", [false; 3])));
     });
 }
 
@@ -228,7 +227,7 @@ fn runner_is_not_current_in_tasks_of_others() {
             if name == "MainThreadTaskRunner" || (is_pool && name == "ThreadPool") {
                 continue;
             }
-            let (is_current, _) = {
+            let [is_current, ..] = {
                 let (look, told) = (look.clone(), Log::new());
                 let tell = told.clone();
                 other.post(move || tell.push(look())).expect("open");
