@@ -29,6 +29,8 @@ macro_rules! on {
 }
 
 mod bounds;
+mod delays;
+mod handles;
 mod kinds;
 mod panics;
 mod posting;
