@@ -35,4 +35,5 @@ mod kinds;
 mod panics;
 mod posting;
 mod sequences;
+mod shutdown;
 mod waits;
