@@ -440,6 +440,17 @@ impl Trial {
         KINDS.iter().flat_map(reached).collect()
     }
 
+    /// The kinds whose threads are the pool's.
+    pub(super) fn names() -> impl Iterator<Item = &'static str> {
+        KINDS.iter().filter(|kind| !kind.is_pumped).map(|kind| kind.name)
+    }
+
+    /// A runner of the kind of that name, by its own type.
+    pub(super) fn own(pool: &ThreadPool, name: &str) -> Own {
+        let kind = KINDS.iter().find(|kind| kind.name == name).expect("a kind's name");
+        (kind.make)(pool, Setup::default()).0
+    }
+
     pub(super) fn run(self, scenario: impl Fn(&Stage<'_>)) {
         let asked = std::env::var("OVERSTRAND_SEEDS").ok().and_then(|text| text.parse().ok());
         for kind in KINDS.iter().filter(|kind| (self.kinds)(kind)) {

@@ -32,6 +32,7 @@ mod bounds;
 mod delays;
 mod handles;
 mod kinds;
+mod misuse;
 mod panics;
 mod posting;
 mod sequences;
