@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use overstrand::{CancelToken, Close, Overflow, ParallelTaskRunner, RejectReason, SequencedTaskRunner};
 use overstrand::{SingleThreadTaskRunner, TaskTraits, ThreadMode};
 
-use super::kinds::{Log, OnDrop, Own, Runner, SECOND, Stage, Trial};
+use super::kinds::{Own, Runner};
+use super::notes::{Log, OnDrop, SECOND};
+use super::stage::{Stage, Trial};
 
 const CAPACITY: usize = 3;
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use overstrand::{CancelToken, MissedTicks, RejectReason, RepeatingTaskHandle, Schedule};
 
-use super::kinds::{Log, MILLI, SECOND, Stage, Trial};
+use super::notes::{Log, MILLI, SECOND};
+use super::stage::{Stage, Trial};
 
 const NANO: Duration = Duration::from_nanos(1);
 
@@ -64,7 +65,7 @@ fn delay_goes_by_while_the_runner_is_busy() {
         stage.env.run_until_idle();
         let late = stage.runner.post_delayed(SECOND, || ()).expect("open");
         stage.env.advance(SECOND);
-        assert_eq!(late.is_pending(), stage.kind.name != "ThreadPool", "others wait for their turn");
+        assert_eq!(late.is_pending(), !stage.kind.is_pool, "others wait for their turn");
         stage.env.advance(SECOND);
         assert!(!late.is_pending() && busy.iter().all(overstrand::TaskHandle::is_finished));
     });

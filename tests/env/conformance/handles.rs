@@ -8,7 +8,8 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use overstrand::{CancelToken, Close, JoinError, Overflow, RejectReason, TaskHandle, current};
 
-use super::kinds::{Log, SECOND, Trial};
+use super::notes::{Log, SECOND};
+use super::stage::Trial;
 
 /// Counts how often it is woken.
 #[derive(Default)]

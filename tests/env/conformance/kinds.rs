@@ -1,23 +1,15 @@
-//! The kinds of runners, the ways to reach them, and the stage on which a promise is tried.
+//! The kinds of runners, as a table, and the ways to reach them.
 
-use std::cell::RefCell;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use overstrand::testing::{TestEnvironment, TestEnvironmentBuilder, check_conservation};
+use overstrand::testing::check_conservation;
 use overstrand::{
     BoxedTask, Close, DelayedTaskHandle, MainThreadTaskRunner, Overflow, ParallelTaskRunner, Priority, Rejected,
     RepeatingTaskHandle, RunnerStats, Schedule, SequencedTaskRunner, SingleThreadTaskRunner, TaskHandle, TaskRunner,
     TaskTraits, ThreadMode, ThreadPool, WaitError,
 };
-
-pub(super) const SECOND: Duration = Duration::from_secs(1);
-pub(super) const MILLI: Duration = Duration::from_millis(1);
-
-/// How many seeds a trial explores, unless `OVERSTRAND_SEEDS` says otherwise.
-const PLAIN_SEEDS: u64 = 20;
-const BATON_SEEDS: u64 = 8;
 
 /// A runner by its own type.
 #[derive(Clone, Debug)]
@@ -97,7 +89,7 @@ impl Own {
         on!(self, it => it.task().repeat(schedule, f))
     }
 
-    fn as_any(&self) -> Arc<dyn TaskRunner> {
+    pub(super) fn as_any(&self) -> Arc<dyn TaskRunner> {
         on!(self, it => Arc::new(it.clone()))
     }
 }
@@ -171,9 +163,15 @@ impl Runner {
 }
 
 /// A runner of a user's own: it counts what passes through.
-struct Counting {
+pub(super) struct Counting {
     inner: Arc<dyn TaskRunner>,
     posts: AtomicUsize,
+}
+
+impl Counting {
+    pub(super) fn new(inner: Arc<dyn TaskRunner>) -> Self {
+        Self { inner, posts: AtomicUsize::new(0) }
+    }
 }
 
 impl TaskRunner for Counting {
@@ -203,7 +201,7 @@ pub(super) enum Way {
     Wrapped,
 }
 
-const WAYS: &[Way] = &[Way::Own, Way::Any, Way::Wrapped];
+pub(super) const WAYS: &[Way] = &[Way::Own, Way::Any, Way::Wrapped];
 
 /// How a runner is built.
 #[derive(Clone, Copy, Debug, Default)]
@@ -212,79 +210,60 @@ pub(super) struct Setup {
     pub(super) bound: Option<(usize, Overflow)>,
 }
 
-type Made = (Own, Option<MainThreadTaskRunner>);
-
+pub(super) type Made = (Own, Option<MainThreadTaskRunner>);
 /// One kind of runner, and which of the promises that not all make it makes.
 pub(super) struct Kind {
     pub(super) name: &'static str,
-    make: fn(&ThreadPool, Setup) -> Made,
-    /// One at a time, in the order of posting.
+    pub(super) make: fn(&ThreadPool, Setup) -> Made,
+    /// It is the pool itself, which has no traits, no end but a shutdown, and the tasks of its runners, too.
+    pub(super) is_pool: bool,
+    /// One at a time, in the order of posting; and its tasks are told of it.
     pub(super) is_fifo: bool,
     /// It can be closed.
     pub(super) is_closable: bool,
     /// It can be given a bound.
     pub(super) is_boundable: bool,
-    /// Its queue runs on the pool's workers by priority.
+    /// Its queue as a whole has a priority.
     pub(super) is_lifted: bool,
-    /// Its thread is the one that pumps it.
+    /// Its thread is the test's own, which pumps it.
     pub(super) is_pumped: bool,
 }
 
-const KINDS: &[Kind] = &[
+/// What most kinds are.
+const RUNNER: Kind = Kind {
+    name: "",
+    make: sequenced,
+    is_pool: false,
+    is_fifo: true,
+    is_closable: true,
+    is_boundable: true,
+    is_lifted: false,
+    is_pumped: false,
+};
+
+pub(super) const KINDS: &[Kind] = &[
     Kind {
         name: "ThreadPool",
         make: |pool, _| (Own::Pool(pool.clone()), None),
+        is_pool: true,
         is_fifo: false,
         is_closable: false,
         is_boundable: false,
-        is_lifted: false,
-        is_pumped: false,
+        ..RUNNER
     },
-    Kind {
-        name: "ParallelTaskRunner",
-        make: parallel,
-        is_fifo: false,
-        is_closable: true,
-        is_boundable: true,
-        is_lifted: false,
-        is_pumped: false,
-    },
-    Kind {
-        name: "SequencedTaskRunner",
-        make: sequenced,
-        is_fifo: true,
-        is_closable: true,
-        is_boundable: true,
-        is_lifted: true,
-        is_pumped: false,
-    },
+    Kind { name: "ParallelTaskRunner", make: parallel, is_fifo: false, ..RUNNER },
+    Kind { name: "SequencedTaskRunner", make: sequenced, is_lifted: true, ..RUNNER },
     Kind {
         name: "SingleThreadTaskRunner, dedicated",
         make: |pool, setup| single(pool, setup, ThreadMode::Dedicated),
-        is_fifo: true,
-        is_closable: true,
-        is_boundable: true,
-        is_lifted: false,
-        is_pumped: false,
+        ..RUNNER
     },
     Kind {
         name: "SingleThreadTaskRunner, shared",
         make: |pool, setup| single(pool, setup, ThreadMode::Shared),
-        is_fifo: true,
-        is_closable: true,
-        is_boundable: true,
-        is_lifted: false,
-        is_pumped: false,
+        ..RUNNER
     },
-    Kind {
-        name: "MainThreadTaskRunner",
-        make: main_thread,
-        is_fifo: true,
-        is_closable: true,
-        is_boundable: false,
-        is_lifted: false,
-        is_pumped: true,
-    },
+    Kind { name: "MainThreadTaskRunner", make: main_thread, is_boundable: false, is_pumped: true, ..RUNNER },
 ];
 
 fn parallel(pool: &ThreadPool, setup: Setup) -> Made {
@@ -314,209 +293,4 @@ fn single(pool: &ThreadPool, setup: Setup, mode: ThreadMode) -> Made {
 fn main_thread(_: &ThreadPool, setup: Setup) -> Made {
     let main = MainThreadTaskRunner::new();
     (Own::Single(main.create_runner("subject", setup.traits)), Some(main))
-}
-
-/// One runner in an environment of its own.
-pub(super) struct Stage<'a> {
-    pub(super) env: &'a TestEnvironment,
-    pub(super) kind: &'static Kind,
-    pub(super) way: Way,
-    pub(super) own: Own,
-    pub(super) runner: Runner,
-    setup: Setup,
-    main: RefCell<Option<MainThreadTaskRunner>>,
-}
-
-impl<'a> Stage<'a> {
-    fn new(env: &'a TestEnvironment, kind: &'static Kind, way: Way, setup: Setup) -> Self {
-        let (own, main) = (kind.make)(env.pool(), setup);
-        let runner = match way {
-            Way::Own => Runner::Own(own.clone()),
-            Way::Any => Runner::Any(own.as_any()),
-            Way::Wrapped => Runner::Any(Arc::new(Counting { inner: own.as_any(), posts: AtomicUsize::new(0) })),
-        };
-        Self { env, kind, way, own, runner, setup, main: RefCell::new(main) }
-    }
-
-    /// Another runner of the same kind.
-    pub(super) fn again(&self) -> Self {
-        Self::new(self.env, self.kind, self.way, self.setup)
-    }
-
-    pub(super) fn stats(&self) -> Stats {
-        self.own.stats()
-    }
-
-    /// Runs everything that can run now, on the test's own thread too.
-    pub(super) fn settle(&self) {
-        let progress = || (self.own.stats(), self.env.pool().stats());
-        loop {
-            let before = progress();
-            self.env.run_until_idle();
-            if let Some(main) = &*self.main.borrow() {
-                main.run_until_idle();
-            }
-            if before == progress() {
-                return;
-            }
-        }
-    }
-
-    /// Runs what can run now, moves time on, and runs what has fallen due.
-    pub(super) fn advance(&self, time: Duration) {
-        self.settle();
-        self.env.advance(time);
-        self.settle();
-    }
-
-    /// The result of a task that can run now.
-    #[track_caller]
-    pub(super) fn joined<T>(&self, handle: TaskHandle<T>) -> T {
-        self.settle();
-        assert!(handle.is_finished(), "it can run now");
-        handle.join().expect("it has run")
-    }
-
-    /// Ends the pool that the runner belongs to.
-    pub(super) fn shut_down(&self) {
-        match self.main.borrow_mut().take() {
-            Some(main) => drop(main),
-            None => drop(self.env.pool().shutdown().expect("outside of tasks")),
-        }
-    }
-}
-
-/// What is tried: on which kinds, in which ways, under how many seeds.
-pub(super) struct Trial {
-    builder: TestEnvironmentBuilder,
-    seeds: u64,
-    kinds: fn(&Kind) -> bool,
-    ways: &'static [Way],
-    setup: Setup,
-}
-
-impl Trial {
-    /// On one stack: for what never waits inside a task.
-    pub(super) fn plain() -> Self {
-        let builder = TestEnvironment::builder().workers(2);
-        Self { builder, seeds: PLAIN_SEEDS, kinds: |_| true, ways: WAYS, setup: Setup::default() }
-    }
-
-    /// With a stack for each thread.
-    pub(super) fn baton() -> Self {
-        let plain = Self::plain();
-        Self { builder: plain.builder.baton(), seeds: BATON_SEEDS, ..plain }
-    }
-
-    /// Only kinds that make the promise.
-    pub(super) fn of(self, kinds: fn(&Kind) -> bool) -> Self {
-        Self { kinds, ..self }
-    }
-
-    /// Only by their own type: for what the trait does not offer.
-    pub(super) fn own_type(self) -> Self {
-        Self { ways: &[Way::Own], ..self }
-    }
-
-    pub(super) fn traits(mut self, traits: TaskTraits) -> Self {
-        self.setup.traits = traits;
-        self
-    }
-
-    pub(super) fn bound(mut self, capacity: usize, overflow: Overflow) -> Self {
-        self.setup.bound = Some((capacity, overflow));
-        self
-    }
-
-    pub(super) fn with(self, change: impl FnOnce(TestEnvironmentBuilder) -> TestEnvironmentBuilder) -> Self {
-        Self { builder: change(self.builder), ..self }
-    }
-
-    /// A runner of each kind, reached in each way, with the name of its kind. The one of the main thread has lost it already.
-    pub(super) fn runners_of(env: &TestEnvironment) -> Vec<(&'static str, Runner)> {
-        let reached = |kind: &'static Kind| {
-            WAYS.iter().map(move |way| (kind.name, Stage::new(env, kind, *way, Setup::default()).runner))
-        };
-        KINDS.iter().flat_map(reached).collect()
-    }
-
-    /// The kinds whose threads are the pool's.
-    pub(super) fn names() -> impl Iterator<Item = &'static str> {
-        KINDS.iter().filter(|kind| !kind.is_pumped).map(|kind| kind.name)
-    }
-
-    /// A runner of the kind of that name, by its own type.
-    pub(super) fn own(pool: &ThreadPool, name: &str) -> Own {
-        let kind = KINDS.iter().find(|kind| kind.name == name).expect("a kind's name");
-        (kind.make)(pool, Setup::default()).0
-    }
-
-    pub(super) fn run(self, scenario: impl Fn(&Stage<'_>)) {
-        let asked = std::env::var("OVERSTRAND_SEEDS").ok().and_then(|text| text.parse().ok());
-        for kind in KINDS.iter().filter(|kind| (self.kinds)(kind)) {
-            for &way in self.ways {
-                let _told = TellsWhere(kind.name, way);
-                self.builder.clone().explore(0..asked.unwrap_or(self.seeds), |env| {
-                    scenario(&Stage::new(env, kind, way, self.setup));
-                });
-            }
-        }
-    }
-}
-
-/// Says on which kind a trial has failed.
-struct TellsWhere(&'static str, Way);
-
-impl Drop for TellsWhere {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("the kind that failed: {}, reached by {:?}", self.0, self.1);
-        }
-    }
-}
-
-/// What tasks have noted, in order.
-#[derive(Debug)]
-pub(super) struct Log<T>(Arc<Mutex<Vec<T>>>);
-
-impl<T> Clone for Log<T> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
-}
-
-impl<T: Clone> Log<T> {
-    pub(super) fn new() -> Self {
-        Self(Arc::default())
-    }
-
-    pub(super) fn push(&self, entry: T) {
-        self.0.lock().expect("no panic").push(entry);
-    }
-
-    /// A task that notes this.
-    pub(super) fn noting(&self, entry: T) -> impl FnOnce() + Send + 'static
-    where
-        T: Send + 'static,
-    {
-        let log = self.clone();
-        move || log.push(entry)
-    }
-
-    pub(super) fn seen(&self) -> Vec<T> {
-        self.0.lock().expect("no panic").clone()
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.0.lock().expect("no panic").len()
-    }
-}
-
-/// Does something when it is dropped, as a captured value may.
-pub(super) struct OnDrop<F: FnMut()>(pub(super) F);
-
-impl<F: FnMut()> Drop for OnDrop<F> {
-    fn drop(&mut self) {
-        (self.0)();
-    }
 }

@@ -9,7 +9,9 @@ use overstrand::{
     TaskTraits, ThreadPool,
 };
 
-use super::kinds::{Log, MILLI, OnDrop, Own, SECOND, Stage, Trial};
+use super::kinds::Own;
+use super::notes::{Log, MILLI, OnDrop, SECOND};
+use super::stage::{Stage, Trial};
 use crate::panic_text;
 
 /// F26: limits that are out of range have an error of their own, which names field and value; nothing changes.

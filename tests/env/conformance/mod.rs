@@ -2,7 +2,9 @@
 //!
 //! | file | what it pins |
 //! |---|---|
-//! | `kinds` | the table of kinds, the ways to reach them, the stage on which a promise is tried |
+//! | `kinds` | the table of kinds, and the ways to reach them |
+//! | `stage` | a runner in an environment of its own, and what is tried on it |
+//! | `notes` | what tasks note |
 //! | `posting` | POST-1 to POST-8 |
 //! | `bounds` | POST-7 and POST-9: full queues |
 //! | `panics` | POST-6: bodies, captures, results, payloads and hooks that panic |
@@ -33,8 +35,10 @@ mod delays;
 mod handles;
 mod kinds;
 mod misuse;
+mod notes;
 mod panics;
 mod posting;
 mod sequences;
 mod shutdown;
+mod stage;
 mod waits;

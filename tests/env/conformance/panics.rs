@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use overstrand::testing::TestEnvironment;
 use overstrand::{CancelToken, Close, JoinError, PanicReport, RejectionReport};
 
-use super::kinds::{Log, OnDrop, SECOND, Trial, Way};
+use super::kinds::Way;
+use super::notes::{Log, OnDrop, SECOND};
+use super::stage::Trial;
 
 /// A value whose end panics.
 fn bomb() -> OnDrop<impl FnMut()> {
@@ -152,7 +154,7 @@ fn report_of_a_panic_names_task_runner_and_site() {
         stage.settle();
         let report = reports.seen().into_iter().nth(before).expect("it was told");
         assert_eq!((report.name.as_deref(), report.message.as_deref()), (Some("child"), Some("text")));
-        let runner = (stage.kind.name != "ThreadPool").then_some("subject");
+        let runner = (!stage.kind.is_pool).then_some("subject");
         assert_eq!((report.runner.as_deref(), report.chain.len()), (runner, 2));
         assert_eq!((report.location.file(), report.chain[0]), (file!(), report.location));
     });

@@ -7,7 +7,9 @@ use std::time::Duration;
 use overstrand::testing::{OnceLedger, TestEnvironment};
 use overstrand::{CancelToken, Close, JoinError, RejectReason, current};
 
-use super::kinds::{Log, OnDrop, Own, Runner, SECOND, Trial};
+use super::kinds::{Own, Runner};
+use super::notes::{Log, OnDrop, SECOND};
+use super::stage::Trial;
 
 /// POST-1: not inside a post from outside, from a task of the runner itself or from one of another; with a delay of zero neither.
 #[test]

@@ -9,7 +9,9 @@ use overstrand::{
     CancelToken, Priority, SequencedTaskRunner, SingleThreadTaskRunner, TaskTraits, ThreadMode, current, sometimes,
 };
 
-use super::kinds::{Log, MILLI, OnDrop, Runner, SECOND, Stage, Trial};
+use super::kinds::Runner;
+use super::notes::{Log, MILLI, OnDrop, SECOND};
+use super::stage::{Stage, Trial};
 
 /// SEQ-1, SEQ-2: never two at once, in the order of the posts of several posters; each sees all that the one before did, without a lock.
 #[test]
@@ -129,7 +131,7 @@ fn unordered_runner_runs_everything_within_its_limit() {
         }
         assert_eq!(stage.own.flush(), Ok(()));
         let most = most.load(Ordering::SeqCst);
-        assert_eq!((most, stage.stats().ran), (if stage.kind.name == "ThreadPool" { 8 } else { 2 }, 8));
+        assert_eq!((most, stage.stats().ran), (if stage.kind.is_pool { 8 } else { 2 }, 8));
     });
 }
 
@@ -222,7 +224,7 @@ fn runner_is_current_inside_its_tasks_only() {
 fn runner_is_not_current_in_tasks_of_others() {
     Trial::plain().run(|stage| {
         let look = place(&stage.runner);
-        let is_pool = stage.kind.name == "ThreadPool";
+        let is_pool = stage.kind.is_pool;
         for (name, other) in Trial::runners_of(stage.env) {
             if name == "MainThreadTaskRunner" || (is_pool && name == "ThreadPool") {
                 continue;

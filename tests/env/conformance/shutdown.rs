@@ -7,7 +7,9 @@ use std::time::Duration;
 use overstrand::testing::check_conservation;
 use overstrand::{CancelToken, MainThreadTaskRunner, RejectReason, ShutdownBehavior, TaskTraits, WaitError};
 
-use super::kinds::{Log, OnDrop, Runner, SECOND, Stage, Trial, Way};
+use super::kinds::{Runner, Way};
+use super::notes::{Log, OnDrop, SECOND};
+use super::stage::{Stage, Trial};
 
 const BEHAVIORS: [ShutdownBehavior; 3] =
     [ShutdownBehavior::ContinueOnShutdown, ShutdownBehavior::SkipOnShutdown, ShutdownBehavior::BlockShutdown];
@@ -47,13 +49,12 @@ impl<'a, 'b> Tasks<'a, 'b> {
 
     /// Posts it with its traits: said with the task, or those of the runner.
     fn post(&self, delay: Duration, task: impl FnOnce() + Send + 'static) -> Result<(), RejectReason> {
-        let posted = match &self.stage.runner {
+        match &self.stage.runner {
             Runner::Own(own) => {
                 on!(own, it => it.task().traits(self.traits).delay(delay).post(task).map_err(|r| r.reason()))
             }
             any => any.post_delayed(delay, task).map(drop).map_err(|rejected| rejected.reason()),
-        };
-        posted
+        }
     }
 
     fn end_of(&self, what: &'static str) -> Vec<&'static str> {
@@ -68,7 +69,7 @@ fn trial(behavior: ShutdownBehavior) -> Trial {
 
 /// Those that the trait alone does not reach are left out: a pool has no traits of its own.
 fn has_traits(stage: &Stage<'_>) -> bool {
-    stage.way == Way::Own || stage.kind.name != "ThreadPool"
+    stage.way == Way::Own || !stage.kind.is_pool
 }
 
 /// SHUT-1, SHUT-2: {Continue, Skip, Block} × {running, queued, delayed, posted during, posted after}.
@@ -170,7 +171,7 @@ fn chain_that_blocks_the_shutdown_runs_to_its_end() {
             }
         }
     }
-    trial(ShutdownBehavior::BlockShutdown).of(|kind| kind.name != "ThreadPool").run(|stage| {
+    trial(ShutdownBehavior::BlockShutdown).of(|kind| !kind.is_pool).run(|stage| {
         let log = Log::new();
         stage.runner.post(link(stage.runner.clone(), log.clone(), 5)).expect("open");
         stage.shut_down();
@@ -214,7 +215,7 @@ fn second_shutdown_gives_the_same_report() {
 /// SHUT-6: a fence that is held keeps no shutdown waiting, whatever kind of runner is behind it.
 #[test]
 fn shutdown_ignores_fences() {
-    trial(ShutdownBehavior::BlockShutdown).of(|kind| !kind.is_pumped && kind.name != "ThreadPool").run(|stage| {
+    trial(ShutdownBehavior::BlockShutdown).of(|kind| !kind.is_pumped && !kind.is_pool).run(|stage| {
         let fence = stage.env.pool().fence();
         let log = Log::new();
         stage.runner.post(log.noting(())).expect("open");
@@ -229,7 +230,7 @@ fn shutdown_ignores_fences() {
 /// SHUT-5: the drop of a main thread's runner inside a task of somebody else's is a drop like any other.
 #[test]
 fn main_thread_may_end_inside_a_task_of_a_pool() {
-    Trial::baton().own_type().of(|kind| kind.name == "ThreadPool").run(|stage| {
+    Trial::baton().own_type().of(|kind| kind.is_pool).run(|stage| {
         let (log, told) = (Log::new(), Log::new());
         let (note, tell) = (log.noting("ran"), told.clone());
         let task = move || {

@@ -7,7 +7,9 @@ use overstrand::{
     CancelToken, Close, JoinError, RejectReason, SequenceBound, TaskHandle, TaskTraits, WaitError, join_all, race,
 };
 
-use super::kinds::{Log, MILLI, OnDrop, Own, SECOND, Stage, Trial};
+use super::kinds::Own;
+use super::notes::{Log, MILLI, OnDrop, SECOND};
+use super::stage::{Stage, Trial};
 
 /// Waits for the runner where it can be waited for: on the test's thread, unless that has to pump it.
 fn waited(
