@@ -9,7 +9,7 @@ use overstrand::{MainThreadTaskRunner, Overflow, TaskHandle, TaskTraits, ThreadP
 
 use super::kinds::{Counting, KINDS, Kind, Own, Runner, Setup, Stats, WAYS, Way};
 
-/// How many seeds a trial explores, unless `OVERSTRAND_SEEDS` says otherwise.
+/// How many seeds a trial explores on each kind and way, unless `OVERSTRAND_SEEDS` says how many in all.
 const PLAIN_SEEDS: u64 = 20;
 const BATON_SEEDS: u64 = 8;
 /// One runner in an environment of its own.
@@ -149,10 +149,11 @@ impl Trial {
 
     pub(super) fn run(self, scenario: impl Fn(&Stage<'_>)) {
         let asked = std::env::var("OVERSTRAND_SEEDS").ok().and_then(|text| text.parse().ok());
+        let seeds = asked.map_or(self.seeds, |asked: u64| asked.div_ceil((KINDS.len() * WAYS.len()) as u64));
         for kind in KINDS.iter().filter(|kind| (self.kinds)(kind)) {
             for &way in self.ways {
                 let _told = TellsWhere(kind.name, way);
-                self.builder.clone().explore(0..asked.unwrap_or(self.seeds), |env| {
+                self.builder.clone().explore(0..seeds, |env| {
                     scenario(&Stage::new(env, kind, way, self.setup));
                 });
             }
