@@ -12,7 +12,7 @@ use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 pub enum Overflow {
     /// Refuses it: [`RejectReason::Full`](crate::RejectReason::Full).
     Reject,
-    /// Drops the task that has waited longest, on the posting thread, and accepts this one. Not for pools, which have no such task: building one is an error.
+    /// Drops the task that has waited longest, of a parallel runner the one that is least urgent among them, on the posting thread, and accepts this one. Not for pools, which have no such task: building one is an error.
     DropOldest,
     /// Blocks the poster until there is room; on a worker of the pool, and on the sequence itself, refuses instead, so that it never deadlocks (POST-7).
     Block,

@@ -115,6 +115,21 @@ pub(crate) fn set_own_pool(address: usize) -> usize {
     OWN_POOL.with(|own| own.replace(address))
 }
 
+/// Makes this thread one of the pool's own until dropped.
+pub(crate) struct OwnPool(usize);
+
+impl OwnPool {
+    pub(crate) fn enter(core: &Core) -> Self {
+        Self(set_own_pool(core.address()))
+    }
+}
+
+impl Drop for OwnPool {
+    fn drop(&mut self) {
+        set_own_pool(self.0);
+    }
+}
+
 /// Makes this thread the worker, or with `None` no worker any more; gives back what it was before.
 pub(crate) fn set_here(here: Option<Rc<Here>>) -> Option<Rc<Here>> {
     HERE.with(|slot| slot.replace(here))

@@ -6,12 +6,16 @@ use std::sync::Arc;
 use super::bound::{Bound, Room};
 use super::core::Core;
 use super::ledger::Count;
+use super::observe::Running;
 use super::task_builder::{Due, Spec, Target};
 use super::timer::Receiver;
 use super::{DelayedTaskHandle, ThreadPool};
 use crate::error::{RejectReason, Rejected};
+use crate::sync::atomic::AtomicU64;
+use crate::task::current as task_current;
 use crate::task::handle::{Packet, PacketBody, Pending, TaskHandle};
-use crate::task::raw::Task;
+use crate::task::panic::{drop_payload, message_of};
+use crate::task::raw::{Tally, Task, Verdict};
 use crate::task::traits::{Meta, TaskTraits};
 use crate::time::Moment;
 
@@ -36,7 +40,7 @@ impl Core {
     fn enter_bounded(&self, bound: &Bound, meta: Meta) -> Result<Entrance, RejectReason> {
         let is_over = || self.tracker.is_started();
         match bound.reserve(!self.is_own_thread(), is_over) {
-            Room::CallerRuns if !is_over() => return Ok(Entrance::Caller),
+            Room::CallerRuns => return self.admit(meta).map(|()| Entrance::Caller),
             Room::Reserved => {}
             _ if is_over() && !meta.blocks_shutdown() => return Err(RejectReason::ShutDown),
             _ => return Err(RejectReason::Full),
@@ -46,6 +50,66 @@ impl Core {
             bound.release();
         }
         admitted.map(|()| Entrance::Queue)
+    }
+}
+
+impl Core {
+    /// Queues an admitted task, or runs it here where there is no room for it.
+    #[inline]
+    fn take(&self, entrance: Entrance, task: Task) {
+        match entrance {
+            Entrance::Queue => {
+                let class = task.meta().priority();
+                self.submit_task(task, class, Count::Posted);
+            }
+            Entrance::Caller => self.run_by_caller(task, None, || ()),
+        }
+    }
+
+    /// Runs an admitted task on the poster's own thread, in a context of its own, and counts it.
+    #[cold]
+    pub(crate) fn run_by_caller<G>(&self, task: Task, tally: Option<&Tally>, enter: impl FnOnce() -> G) {
+        let (meta, site) = (task.meta(), task.site());
+        let name = task.extension().and_then(|extension| extension.name.clone());
+        let count = |what, of: fn(&Tally) -> &AtomicU64| {
+            self.ledger.count(self.worker_index(), what);
+            if let Some(tally) = tally {
+                tally.count(of(tally));
+            }
+        };
+        self.ledger.count(self.worker_index(), Count::Posted);
+        count(Count::Started, |tally| &tally.started);
+        let panicked = |text: Option<&str>| {
+            count(Count::Panicked, |tally| &tally.panicked);
+            let running = Running { site, name: name.clone(), runner: None };
+            self.settings.hooks.tell_panic(running, text);
+        };
+        let verdict = {
+            let _outer = task_current::suspend();
+            let _inside = enter();
+            task_current::enter(site, meta);
+            drop(task_current::set_name(name.clone()));
+            task.run()
+        };
+        match verdict {
+            Verdict::Ran => count(Count::Ran, |tally| &tally.ran),
+            Verdict::Void => count(Count::Dropped, |tally| &tally.dropped),
+            Verdict::Panicked(payload) => {
+                panicked(message_of(&*payload));
+                drop_payload(payload);
+                count(Count::Ran, |tally| &tally.ran);
+            }
+            Verdict::Deliver(result) => {
+                if let Some(text) = result.panic_text() {
+                    panicked(text.as_deref());
+                }
+                count(Count::Ran, |tally| &tally.ran);
+                if result.deliver() {
+                    panicked(Some("the result panicked when it was dropped"));
+                }
+            }
+        }
+        self.ended(meta, true);
     }
 }
 
@@ -63,13 +127,8 @@ impl Target for PoolAnchor {
         let meta = Meta::new(spec.traits);
         match core.enter(meta) {
             Err(reason) => Err(core.reject(parts, spec.name, spec.location, None, reason)),
-            Ok(Entrance::Queue) => {
-                let task = Core::wrap(wrap(parts), spec.location, meta, spec.name);
-                core.submit_task(task, meta.priority(), Count::Posted);
-                Ok(())
-            }
-            Ok(Entrance::Caller) => {
-                wrap(parts)();
+            Ok(entrance) => {
+                core.take(entrance, Core::wrap(wrap(parts), spec.location, meta, spec.name));
                 Ok(())
             }
         }
@@ -84,11 +143,9 @@ impl Target for PoolAnchor {
         let meta = Meta::new(spec.traits);
         let packet = Packet::new(f, None, spec.location);
         match core.enter(meta) {
-            Ok(Entrance::Caller) => Arc::clone(&packet).run_here(),
-            Ok(Entrance::Queue) => {
+            Ok(entrance) => {
                 let body = PacketBody(Arc::clone(&packet));
-                let task = Core::wrap_body(body, spec.location, meta, spec.name);
-                core.submit_task(task, meta.priority(), Count::Posted);
+                core.take(entrance, Core::wrap_body(body, spec.location, meta, spec.name));
             }
             Err(reason) => {
                 packet.reject(reason);
@@ -114,8 +171,7 @@ impl Target for PoolAnchor {
         let Due::At(due) = due else {
             match core.enter(meta) {
                 Err(reason) => return Err(packet.take_back(|| refused(task, reason))),
-                Ok(Entrance::Queue) => core.submit_task(task, meta.priority(), Count::Posted),
-                Ok(Entrance::Caller) => Arc::clone(&packet).run_here(),
+                Ok(entrance) => core.take(entrance, task),
             }
             return Ok(DelayedTaskHandle::immediate(packet));
         };

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::current::{Scope, holds};
 use super::sequence::RunnerStats;
 use super::slots::Slots;
 use crate::error::{RejectReason, WaitError};
@@ -72,9 +73,13 @@ impl Parallel {
         if let Some(bound) = &self.bound {
             let is_over = || self.control() & CLOSED != 0 || self.core.tracker.is_started();
             loop {
+                if self.core.tracker.is_started() && !meta.blocks_shutdown() {
+                    // WHY before the place: nothing is dropped for a post that is refused.
+                    return Err(RejectReason::ShutDown);
+                }
                 match bound.reserve(!self.core.is_own_thread(), is_over) {
                     Room::Reserved => break,
-                    Room::CallerRuns => return Ok(Room::CallerRuns),
+                    Room::CallerRuns => return self.core.admit(meta).map(|()| Room::CallerRuns),
                     Room::Refused if self.control() & CLOSED != 0 => return Err(RejectReason::Closed),
                     Room::Refused if self.core.tracker.is_started() => return Err(RejectReason::ShutDown),
                     Room::Refused => return Err(RejectReason::Full),
@@ -90,19 +95,19 @@ impl Parallel {
     }
 
     pub(super) fn drop_oldest(&self, bound: &Bound) {
-        if !self.slots.claim() {
-            return yield_now();
-        }
-        let task = self.pop();
+        let oldest =
+            if self.slots.claim() { Some(self.pop(Priority::ASCENDING)) } else { self.held.lock().pop_front() };
+        // Without any, its poster has taken the place and not appended it yet.
+        let Some(task) = oldest else { return yield_now() };
         bound.release();
         add(&self.overflowed);
         self.core.discard(task, Discard::Overflow, None);
     }
 
-    /// A task that was claimed; the most urgent class first, in the order of posting within one.
-    pub(super) fn pop(&self) -> Task {
+    /// A task that was claimed: of the first of these classes that has one, in the order of posting within it.
+    pub(super) fn pop(&self, classes: [Priority; 3]) -> Task {
         loop {
-            for class in Priority::DESCENDING {
+            for class in classes {
                 let queue = &self.queues[class.index()];
                 if let Some(ticket) = until_settled(|| queue.steal()) {
                     match ticket.open() {
@@ -114,6 +119,18 @@ impl Parallel {
             // WHY: its poster has counted it and not appended it yet.
             yield_now();
         }
+    }
+
+    /// The class of the most urgent task that is queued; its own while there is none.
+    fn class_racy(&self) -> Priority {
+        let is_waiting = |class: &Priority| !self.queues[class.index()].is_empty();
+        Priority::DESCENDING.into_iter().find(is_waiting).unwrap_or(self.traits.priority())
+    }
+
+    /// Runs an admitted task on the poster's thread, in a context of its own.
+    pub(super) fn run_by_caller(&self, task: Task) {
+        add(&self.posted);
+        self.core.run_by_caller(task, Some(&self.tally), || Scope::group(self.runner.id));
     }
 
     pub(super) fn push(this: &Arc<Erased<Self>>, task: Task) {
@@ -163,7 +180,7 @@ impl Parallel {
     }
 
     pub(super) fn run_one(&self, turn: &mut dyn Turn) {
-        let task = self.pop();
+        let task = self.pop(Priority::DESCENDING);
         if let Some(bound) = &self.bound {
             bound.release();
         }
@@ -183,19 +200,21 @@ impl Parallel {
     /// Waits until everything posted before is over. While it waits no later task starts, if it is a barrier.
     pub(super) fn flush(this: &Arc<Erased<Self>>, wait: Wait) -> Result<(), WaitError> {
         let parallel = &this.object;
-        if current::group() == parallel.runner.id || parallel.core.is_fenced_by_this_thread() {
+        if holds(parallel.runner.id) || parallel.core.is_fenced_by_this_thread() {
             return Err(WaitError::WouldDeadlock);
         }
-        let deadline = wait;
-        let begun = parallel.ended.wait_until(|| parallel.slots.begin_flush().then_some(()), deadline);
+        let begun_at = parallel.core.clock.now();
+        let begun = parallel.ended.wait_until(|| parallel.slots.begin_flush().then_some(()), wait);
         if begun.is_none() {
             return Err(WaitError::TimedOut);
         }
+        let waited = begun_at.until(parallel.core.clock.now());
+        let rest = wait.at_most(wait.limit.map(|limit| limit.saturating_sub(waited)));
         let look = || {
             let is_done = parallel.slots.is_quiet();
             (is_done || parallel.core.tracker.is_complete()).then_some(is_done)
         };
-        let ended = Bell::wait_for_either([&parallel.ended, &parallel.core.ended], look, deadline);
+        let ended = Bell::wait_for_either([&parallel.ended, &parallel.core.ended], look, rest);
         Self::release_held(this);
         match ended {
             None => Err(WaitError::TimedOut),
@@ -265,7 +284,7 @@ impl Runnable for Parallel {
     fn run(this: Arc<Erased<Self>>, turn: &mut dyn Turn) {
         let parallel = &this.object;
         turn.enter(&parallel.runner);
-        let before = current::set_group(parallel.runner.id);
+        let scope = Scope::group(parallel.runner.id);
         let goes_on = loop {
             if !parallel.slots.claim() {
                 if parallel.slots.end_slot() {
@@ -274,6 +293,10 @@ impl Runnable for Parallel {
                 continue;
             }
             parallel.run_one(turn);
+            if parallel.class_racy() < turn.class() {
+                // What is left is less urgent than what the place was taken for.
+                break true;
+            }
             if parallel.slots.is_over_limit() && parallel.slots.end_slot() {
                 break false;
             }
@@ -281,9 +304,9 @@ impl Runnable for Parallel {
                 break true;
             }
         };
-        current::set_group(before);
+        drop(scope);
         if goes_on {
-            let class = turn.class();
+            let class = parallel.class_racy();
             return turn.requeue(Ticket::of_object(this), class);
         }
         // More may be allowed since this slot was found to be one too many.

@@ -190,6 +190,14 @@ impl ParallelTaskRunner {
         self.parallel().stats()
     }
 
+    /// Queues an admitted task, or runs it here where there is no room for it.
+    fn take(&self, room: Room, task: Task) {
+        match room {
+            Room::CallerRuns => self.parallel().run_by_caller(task),
+            _ => Parallel::push(&self.0, task),
+        }
+    }
+
     #[cold]
     fn reject<P>(&self, parts: P, spec: Spec, reason: RejectReason) -> Rejected<P> {
         let parallel = self.parallel();
@@ -206,12 +214,8 @@ impl Target for ParallelTaskRunner {
         let meta = Meta::new(spec.traits);
         match self.parallel().admit(meta) {
             Err(reason) => Err(self.reject(parts, spec, reason)),
-            Ok(Room::CallerRuns) => {
-                wrap(parts)();
-                Ok(())
-            }
-            Ok(_) => {
-                Parallel::push(&self.0, Core::wrap(wrap(parts), spec.location, meta, spec.name));
+            Ok(room) => {
+                self.take(room, Core::wrap(wrap(parts), spec.location, meta, spec.name));
                 Ok(())
             }
         }
@@ -229,10 +233,9 @@ impl Target for ParallelTaskRunner {
                 packet.reject(reason);
                 let _ = self.reject((), spec, reason);
             }
-            Ok(Room::CallerRuns) => Arc::clone(&packet).run_here(),
-            Ok(_) => {
+            Ok(room) => {
                 let body = PacketBody(Arc::clone(&packet));
-                Parallel::push(&self.0, Core::wrap_body(body, spec.location, meta, spec.name));
+                self.take(room, Core::wrap_body(body, spec.location, meta, spec.name));
             }
         }
         TaskHandle::new(packet)
@@ -253,8 +256,7 @@ impl Target for ParallelTaskRunner {
         let Due::At(due) = due else {
             match parallel.admit(meta) {
                 Err(reason) => return Err(packet.take_back(|| refused(task, reason))),
-                Ok(Room::CallerRuns) => packet.clone().run_here(),
-                Ok(_) => Parallel::push(&self.0, task),
+                Ok(room) => self.take(room, task),
             }
             return Ok(DelayedTaskHandle::immediate(packet));
         };

@@ -146,13 +146,8 @@ impl SequencedTaskRunner {
         let _lent = Lent::to(&self.as_waited());
         let wait = Wait::on("a turn of a sequence").posted_at(location);
         wait_for(poll, wait).unwrap_or(Err(JoinError::ShutDown))?;
-        let result = {
-            let _outer = task_current::suspend();
-            let _scope = current::Scope::enter(Arc::clone(self.erased()));
-            task_current::enter(Site::intern(None, location), meta);
-            catch(f)
-        };
-        result.map_err(panicked)
+        let site = Site::intern(task_current::site(), location);
+        Sequence::call_in_turn(self.erased(), (site, meta), f).map_err(panicked)
     }
 }
 

@@ -116,6 +116,12 @@ pub(crate) fn set_owner(owner: Option<Arc<dyn Owner>>) -> Option<Arc<dyn Owner>>
     read(|context| context.owner.replace(owner)).flatten()
 }
 
+/// True when the owner of the running task has that address.
+pub(crate) fn is_owned_by(address: usize) -> bool {
+    let is_it = |owner: &Arc<dyn Owner>| Arc::as_ptr(owner).addr() == address;
+    read(|context| context.owner.borrow().as_ref().is_some_and(is_it)).unwrap_or(false)
+}
+
 /// Sets the sequence whose turn this thread runs (0: none); gives back the one before.
 #[inline]
 pub(crate) fn set_sequence(id: u64) -> u64 {

@@ -158,13 +158,6 @@ where
         Verdict::Deliver(self)
     }
 
-    /// Runs the task on the poster's own thread, where a full queue asks for that.
-    pub(crate) fn run_here(self: Arc<Self>) {
-        if let Verdict::Deliver(result) = self.run() {
-            result.deliver();
-        }
-    }
-
     /// Ends the packet without running it; true when this call did.
     fn abandon(&self, why: JoinError) -> bool {
         let Some(closure) = self.claim(DONE) else { return false };
@@ -350,7 +343,9 @@ where
     }
 
     fn would_deadlock(&self) -> bool {
-        !self.is_done() && self.runner.as_ref().is_some_and(|runner| runner.would_deadlock())
+        let is_own = || current::is_owned_by(std::ptr::from_ref(self).addr());
+        let waits_for_itself = || is_own() || self.runner.as_ref().is_some_and(|runner| runner.would_deadlock());
+        !self.is_done() && waits_for_itself()
     }
 
     fn waits_on(&self, runners: &mut Vec<Arc<dyn Waited>>) {

@@ -21,6 +21,9 @@ pub enum Priority {
 }
 
 impl Priority {
+    /// All classes, the least urgent one first.
+    pub(crate) const ASCENDING: [Self; 3] = [Self::BestEffort, Self::UserVisible, Self::UserBlocking];
+
     /// All classes, the most urgent one first.
     pub(crate) const DESCENDING: [Self; 3] = [Self::UserBlocking, Self::UserVisible, Self::BestEffort];
 

@@ -71,23 +71,24 @@ fn flush_of_a_parallel_runner_through_a_call_is_an_error() {
 #[test]
 fn pool_flush_inside_a_call_of_a_foreign_thread_is_an_error() {
     let env = TestEnvironment::builder().baton().build();
-    let strand = strand(&env);
-    assert_eq!(strand.run_sync(|| env.pool().flush()).expect("open"), Err(WaitError::WouldDeadlock));
+    let (strand, pool) = (strand(&env), env.pool());
+    assert_eq!(strand.run_sync(|| pool.flush()).expect("open"), Err(WaitError::WouldDeadlock));
 }
 
 /// SHUT-4: and a shutdown, which waits for the call.
 #[test]
 fn shutdown_inside_a_call_of_a_foreign_thread_is_an_error() {
     let env = TestEnvironment::builder().baton().build();
-    let strand = strand(&env);
-    assert!(strand.run_sync(|| env.pool().shutdown().map(drop)).expect("open").is_err());
+    let (strand, pool) = (strand(&env), env.pool());
+    assert!(strand.run_sync(|| pool.shutdown().map(drop)).expect("open").is_err());
 }
 
 /// SEQ-8: "True inside the tasks of this pool, those of its runners included".
 #[test]
 fn pool_is_current_inside_a_call_of_a_foreign_thread() {
     let env = TestEnvironment::with_seed(0);
-    assert!(strand(&env).run_sync(|| env.pool().is_current()).expect("open"));
+    let pool = env.pool();
+    assert!(strand(&env).run_sync(|| pool.is_current()).expect("open"));
 }
 
 /// POST-7: a post to the own full queue never blocks, on any queue policy.

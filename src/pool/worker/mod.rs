@@ -468,6 +468,8 @@ impl Turn for Worker {
     }
 
     fn discard(&mut self, task: Task, why: Discard, tally: &Tally) {
+        // It is not part of the task before it.
+        current::leave();
         self.core().discard(task, why, Some(tally));
     }
 

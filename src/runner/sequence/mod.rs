@@ -12,7 +12,7 @@ use super::lane::Lane;
 use crate::error::{RejectReason, WaitError};
 use crate::park::{Bell, Wait};
 use crate::pool::bound::{Bound, Room};
-use crate::pool::core::Core;
+use crate::pool::core::{Core, OwnPool};
 use crate::pool::home::Home;
 use crate::pool::ledger::Count;
 use crate::sync::Mutex;
@@ -148,8 +148,10 @@ impl Sequence {
         self.extras.as_ref()?.bound.as_ref()
     }
 
+    /// The traits of a task of which nothing is said.
+    #[inline]
     pub(crate) fn traits(&self) -> TaskTraits {
-        self.traits
+        self.traits.with_priority(self.own_class())
     }
 
     #[inline]
@@ -203,7 +205,7 @@ impl Sequence {
             return Err(RejectReason::Closed);
         }
         if let Some(bound) = self.bound() {
-            self.reserve(bound)?;
+            self.reserve(bound, meta)?;
         }
         let admitted = self.core.admit(meta);
         if admitted.is_err() {
@@ -212,9 +214,13 @@ impl Sequence {
         admitted
     }
 
-    fn reserve(&self, bound: &Bound) -> Result<(), RejectReason> {
+    fn reserve(&self, bound: &Bound, meta: Meta) -> Result<(), RejectReason> {
         let is_over = || self.is_closed() || self.core.tracker.is_started();
         loop {
+            if self.core.tracker.is_started() && !meta.blocks_shutdown() {
+                // WHY before the place: nothing is dropped for a post that is refused.
+                return Err(RejectReason::ShutDown);
+            }
             match bound.reserve(!self.core.is_own_thread(), is_over) {
                 Room::Reserved => return Ok(()),
                 Room::Refused if self.is_closed() => return Err(RejectReason::Closed),
@@ -314,12 +320,7 @@ impl Sequence {
         core.ledger.count(core.worker_index(), Count::Started);
         tally.count(&tally.started);
         sequence.release();
-        let result = {
-            let _outer = task_current::suspend();
-            let _scope = current::Scope::enter(Arc::clone(this));
-            task_current::enter(site, meta);
-            catch(f)
-        };
+        let result = Self::call_in_turn(this, (site, meta), f);
         if result.is_err() {
             tally.count(&tally.panicked);
             core.ledger.count(core.worker_index(), Count::Panicked);
@@ -329,6 +330,19 @@ impl Sequence {
         core.ended(meta, true);
         sequence.end_turn(this);
         Ok(result)
+    }
+
+    /// Calls `f` in the turn that this thread has, as a task of the pool.
+    pub(super) fn call_in_turn<T>(
+        this: &Arc<Erased<Self>>,
+        (site, meta): (&'static Site, Meta),
+        f: impl FnOnce() -> T,
+    ) -> Result<T, Payload> {
+        let _outer = task_current::suspend();
+        let _own = OwnPool::enter(&this.object.core);
+        let _scope = current::Scope::enter(Arc::clone(this));
+        task_current::enter(site, meta);
+        catch(f)
     }
 
     /// The end of a turn that this thread has taken.
@@ -499,7 +513,8 @@ impl Sequence {
             if let Some(bound) = self.bound() {
                 bound.set_over(number);
             }
-            if turn.is_over() {
+            // WHY the second: the turn was given for what has run, and the rest is less urgent.
+            if turn.is_over() || (meta.is_lifted() && self.class() < turn.class()) {
                 break;
             }
         }
