@@ -90,13 +90,16 @@ fn cancelled_delay_never_runs_and_frees_its_closure() {
         stage.settle();
         let fence = stage.env.pool().fence();
         stage.env.advance(SECOND);
+        let next = post();
         assert!(late.is_pending() && late.cancel(), "its delay is over, its turn has not come");
-        assert_eq!((Arc::strong_count(&owned), late.cancel()), (2, false));
+        assert_eq!((Arc::strong_count(&owned), late.cancel()), (3, false));
         drop(fence);
         stage.settle();
         assert!(!runs.is_pending() && !runs.cancel(), "too late, and it says so");
+        stage.advance(SECOND);
+        assert!(!next.is_pending(), "the cancel touched no other timer");
         let stats = stage.stats();
-        assert_eq!((log.len(), stats.ran, stats.dropped, stats.delayed, stats.queued), (1, 1, 2, 0, 0), "{stats:?}");
+        assert_eq!((log.len(), stats.ran, stats.dropped, stats.delayed, stats.queued), (2, 2, 2, 0, 0), "{stats:?}");
         assert_eq!(Arc::strong_count(&owned), 1);
     });
 }
