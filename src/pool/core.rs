@@ -16,7 +16,7 @@ use super::bound::{Bound, Overflow};
 #[cfg(feature = "testing")]
 use super::driven::Observer;
 use super::fence::Fences;
-use super::home::Home;
+use super::home::{Home, Inbox};
 use super::idle::Idle;
 use super::ledger::{Count, Ledger};
 use super::observe::{self, Hooks};
@@ -101,8 +101,8 @@ pub(crate) struct Here {
     pub(crate) core: Arc<Core>,
     pub(crate) index: usize,
     pub(crate) owner: Owner<Ticket>,
-    /// It is the thread of a runner, which nobody steals from.
-    pub(crate) is_home: bool,
+    /// Where all its work comes from, if it is the thread of a runner.
+    pub(crate) home: Option<Arc<Inbox>>,
 }
 
 local! {
@@ -336,7 +336,7 @@ impl Core {
             self.note_foreign();
         }
         match here {
-            Some(here) if class == Priority::UserVisible && !here.is_home && self.may_keep() => {
+            Some(here) if class == Priority::UserVisible && here.home.is_none() && self.may_keep() => {
                 if self.keep(here, ticket) {
                     return;
                 }

@@ -45,6 +45,8 @@ pub struct Dump {
     pub waiting: [(Priority, usize); 3],
     /// Tickets in the deques of workers.
     pub in_deques: usize,
+    /// Tickets that wait for the threads of single-thread runners.
+    pub at_threads: usize,
     /// When the next timer is due, from now.
     pub next_timer: Option<Duration>,
     /// What runs.
@@ -90,6 +92,11 @@ impl Core {
             stats: self.ledger.stats(),
             waiting: Priority::DESCENDING.map(|class| (class, self.waiting(class))),
             in_deques: self.used_slots().iter().map(|slot| slot.thief.len()).sum(),
+            at_threads: self
+                .used_slots()
+                .iter()
+                .map(|slot| slot.home.lock().as_ref().map_or(0, |home| home.len_racy()))
+                .sum(),
             next_timer: self.timers.next_due().map(|due| now.until(due)),
             running: running.collect(),
         }
@@ -109,7 +116,7 @@ impl fmt::Display for Dump {
         for (class, count) in self.waiting {
             write!(f, " {class:?} {count},")?;
         }
-        writeln!(f, " in deques {}", self.in_deques)?;
+        writeln!(f, " in deques {}, at threads {}", self.in_deques, self.at_threads)?;
         if let Some(next) = self.next_timer {
             writeln!(f, "  next timer in {next:?}")?;
         }
@@ -146,7 +153,8 @@ impl Dump {
         for (class, count) in self.waiting {
             let _ = write!(json, "\"{class:?}\":{count},");
         }
-        let _ = write!(json, "\"in_deques\":{}}},\"next_timer_ns\":", self.in_deques);
+        let _ = write!(json, "\"in_deques\":{},", self.in_deques);
+        let _ = write!(json, "\"at_threads\":{}}},\"next_timer_ns\":", self.at_threads);
         let _ = match self.next_timer {
             Some(next) => write!(json, "{}", next.as_nanos()),
             None => write!(json, "null"),

@@ -1,6 +1,6 @@
 //! Fences: while one is held no new task starts (CTL-1).
 //!
-//! A fence is a count that workers look at before they take a ticket, and before they go to sleep; to them a fenced queue is empty. Who lifts the last one
+//! A fence is a count that workers, and the threads of runners, look at before they take a ticket, and before they go to sleep; to them a fenced queue is empty. Who lifts the last one
 //! leaves every worker a permit, so one that looked just before and sleeps now wakes again. Once shutdown starts fences are ignored (SHUT-6).
 #![forbid(unsafe_code)]
 

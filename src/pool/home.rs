@@ -3,8 +3,9 @@
 //! A *home* is a worker of the pool in every other respect: it has a slot, is counted, watched, waited for at shutdown and driven by tests like the rest. It
 //! never looks at the pool's queues, so nobody has to wake it for them, and nobody stands in for it while it waits.
 //!
-//! Who sends puts a ticket into the inbox and leaves a permit; the home takes tickets until there is none, and waits for a permit. Since permits are kept, a ticket that
-//! comes between the look and the wait ends the wait at once. After the pool has ended whoever sends empties the inbox, as the page of `shutdown` says of
+//! Who sends puts a ticket into the inbox and leaves a permit; the home takes tickets until there is none that may start, and waits for a permit. Since permits are kept, a ticket that
+//! comes between the look and the wait ends the wait at once; so does the permit that the end of a fence leaves. The inbox has one queue per class, asked in the order of `select`, so the
+//! classes mean the same on a thread as in the pool. After the pool has ended whoever sends empties the inbox, as the page of `shutdown` says of
 //! posters, steps (A, B, C).
 //!
 //! The thread ends with the pool, or when the last share of its [`Home`] is gone: nothing can be sent then.
@@ -17,7 +18,7 @@ use std::sync::{Arc, Weak};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use super::core::Core;
+use super::core::{Core, Here};
 use super::idle::Idle;
 use super::staff;
 use crate::park::Parker;
@@ -50,11 +51,25 @@ impl ThreadNumber {
     }
 }
 
+/// The tickets of one class. Both ends live here, so the channel is never closed.
+#[derive(Debug)]
+struct Queue {
+    send: Sender<Ticket>,
+    take: Receiver<Ticket>,
+}
+
+impl Queue {
+    fn new() -> Self {
+        let (send, take) = unbounded();
+        Self { send, take }
+    }
+}
+
 /// What is to run on one thread.
 #[derive(Debug)]
 pub(crate) struct Inbox {
-    send: Sender<(Ticket, Priority)>,
-    take: Receiver<(Ticket, Priority)>,
+    /// By class.
+    queues: [Queue; 3],
     parker: Arc<Parker>,
     is_left: AtomicBool,
     /// The thread that pumps it, if it is not the pool's own.
@@ -72,8 +87,8 @@ impl Inbox {
     }
 
     fn pumped_by(parker: Arc<Parker>, pumped_by: Option<ThreadNumber>) -> Arc<Self> {
-        let (send, take) = unbounded();
-        Arc::new(Self { send, take, parker, is_left: AtomicBool::new(false), pumped_by })
+        let queues = std::array::from_fn(|_| Queue::new());
+        Arc::new(Self { queues, parker, is_left: AtomicBool::new(false), pumped_by })
     }
 
     /// True on the thread that pumps it: nothing runs while that waits.
@@ -83,16 +98,31 @@ impl Inbox {
 
     /// Puts a ticket in, without waking anybody.
     pub(crate) fn put(&self, ticket: Ticket, class: Priority) {
-        // Both ends live here, so the channel is never closed.
-        drop(self.send.send((ticket, class)));
+        drop(self.queues[class.index()].send.send(ticket));
     }
 
-    pub(crate) fn take(&self) -> Option<(Ticket, Priority)> {
-        self.take.try_recv().ok()
+    /// The oldest ticket of the first of these classes that has one.
+    pub(crate) fn take(&self, classes: impl IntoIterator<Item = Priority>) -> Option<(Ticket, Priority)> {
+        let of_class = |class: Priority| self.queues[class.index()].take.try_recv().ok().map(|ticket| (ticket, class));
+        classes.into_iter().find_map(of_class)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.take.is_empty()
+    fn is_waiting(&self, class: Priority) -> bool {
+        !self.queues[class.index()].take.is_empty()
+    }
+
+    /// True when there is a ticket that may start.
+    pub(crate) fn has_work(&self, core: &Core) -> bool {
+        Priority::DESCENDING.into_iter().any(|class| self.is_waiting(class) && !core.is_fenced(class))
+    }
+
+    /// How many tickets there are. May be stale.
+    pub(crate) fn len_racy(&self) -> usize {
+        self.queues.iter().map(|queue| queue.take.len()).sum()
+    }
+
+    fn is_pressed(&self, class: Priority) -> bool {
+        Priority::DESCENDING.into_iter().take_while(|above| *above > class).any(|above| self.is_waiting(above))
     }
 
     /// True when nothing will ever come again.
@@ -127,6 +157,17 @@ impl Home {
         Idle::order_looks();
         if self.core.tracker.is_complete() {
             self.core.sweep_inbox(&self.inbox);
+        }
+    }
+}
+
+impl Here {
+    /// True when work above `class` waits for this thread alone, if it is a home, or for the pool, of which no worker is free (PRI-6, SEQ-5).
+    #[inline]
+    pub(crate) fn is_pressed(&self, class: Priority) -> bool {
+        match &self.home {
+            Some(home) => home.is_pressed(class),
+            None => self.core.is_pressed(class),
         }
     }
 }

@@ -22,7 +22,7 @@ impl Core {
     /// The same for what was sent to one thread.
     #[cold]
     pub(crate) fn sweep_inbox(&self, inbox: &Inbox) {
-        while let Some((ticket, class)) = inbox.take() {
+        while let Some((ticket, class)) = inbox.take(Priority::DESCENDING) {
             match ticket.open() {
                 Opened::Task(task) => self.discard(task, Discard::ShutDown, None),
                 Opened::Object(object) => object.run(&mut Sweeper { core: self, class, inbox: Some(inbox) }),

@@ -28,7 +28,8 @@ pub enum ThreadMode {
     /// One of its own: nobody else's tasks ever run there. The default.
     #[default]
     Dedicated,
-    /// One that all runners of the pool share that ask for a shared one with the same traits. Their tasks take turns.
+    /// One that all runners of the pool share that ask for a shared one with the same traits. Their tasks take turns; those of a runner whose
+    /// [priority was raised](SingleThreadTaskRunner::set_priority) go first.
     Shared,
 }
 
@@ -189,7 +190,8 @@ impl SingleThreadTaskRunner {
         self.0.wait_idle(limit)
     }
 
-    /// As [`SequencedTaskRunner::set_priority`]: it matters for tasks that are posted from here, and for the thread's order if it is shared it does not.
+    /// As [`SequencedTaskRunner::set_priority`]. Runners that share a thread take turns by their priorities, as sequences do on a worker: the highest first, but for one
+    /// pick in 61. To a runner with a thread of its own it matters only for [best-effort fences](ThreadPool::fence_best_effort).
     pub fn set_priority(&self, priority: Priority) {
         self.0.set_priority(priority);
     }

@@ -65,6 +65,55 @@ fn best_effort_fence_holds_best_effort_work() {
     });
 }
 
+/// So it does on runners with a thread, shared ones too; who lifts it wakes the thread, and so does who raises the runner's priority.
+#[test]
+fn best_effort_fence_holds_threads() {
+    for is_baton in [false, true] {
+        let builder = TestEnvironment::builder().workers(1);
+        let builder = if is_baton { builder.baton() } else { builder };
+        builder.explore(0..60, |env| {
+            let on =
+                |traits: TaskTraits, mode| env.pool().create_single_thread_task_runner(traits, mode).expect("a thread");
+            let slow = [ThreadMode::Dedicated, ThreadMode::Shared].map(|mode| on(TaskTraits::best_effort(), mode));
+            let (raised, usual) =
+                (on(TaskTraits::best_effort(), ThreadMode::Shared), on(TaskTraits::default(), ThreadMode::Dedicated));
+            env.run_until_idle();
+            let fence = env.pool().fence_best_effort();
+            for runner in slow.iter().chain([&raised, &usual]) {
+                runner.post_task(|| ()).expect("open");
+            }
+            slow[0].post_delayed_task(Duration::from_secs(1), || ()).expect("open");
+            env.advance(Duration::from_secs(2));
+            assert_eq!([&slow[0], &slow[1], &raised, &usual].map(|runner| runner.stats().ran), [0, 0, 0, 1]);
+            raised.set_priority(Priority::UserVisible);
+            env.run_until_idle();
+            assert_eq!([&slow[0], &slow[1], &raised].map(|runner| runner.stats().ran), [0, 0, 1]);
+            drop(fence);
+            env.run_until_idle();
+            assert_eq!([&slow[0], &slow[1]].map(|runner| runner.stats().ran), [2, 1]);
+        });
+    }
+}
+
+/// SHUT-6 for threads: what blocks the shutdown runs there though fences of both kinds are held.
+#[test]
+fn shutdown_ignores_fences_at_threads() {
+    for is_baton in [false, true] {
+        let builder = TestEnvironment::builder().workers(1);
+        let builder = if is_baton { builder.baton() } else { builder };
+        builder.explore(0..60, |env| {
+            let traits = TaskTraits::best_effort().block_shutdown();
+            let slow = env.pool().create_single_thread_task_runner(traits, ThreadMode::Dedicated).expect("a thread");
+            let fences = (env.pool().fence_best_effort(), env.pool().fence());
+            slow.post_task(|| ()).expect("open");
+            env.run_until_idle();
+            assert_eq!(slow.stats().ran, 0);
+            assert_eq!(env.pool().shutdown().expect("outside").ran, 1);
+            drop(fences);
+        });
+    }
+}
+
 /// A sequence stops before its next task; once shutdown starts fences are ignored.
 #[test]
 fn fence_stops_a_sequence_and_no_shutdown() -> AnyResult {

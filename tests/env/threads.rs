@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use overstrand::testing::TestEnvironment;
 use overstrand::{
-    CancelToken, Close, JoinError, MainThreadTaskRunner, Overflow, RejectReason, SequenceBound, SequencedTaskRunner,
-    SingleThreadTaskRunner, TaskTraits, ThreadMode, WaitError,
+    CancelToken, Close, JoinError, MainThreadTaskRunner, Overflow, Priority, RejectReason, SequenceBound,
+    SequencedTaskRunner, SingleThreadTaskRunner, TaskTraits, ThreadMode, WaitError,
 };
 
 use crate::AnyResult;
@@ -100,6 +100,82 @@ fn shared_thread_is_shared_by_traits() -> AnyResult {
     let (_third, c) = on(TaskTraits::best_effort())?;
     assert_eq!(a, b);
     assert_ne!(a, c);
+    Ok(())
+}
+
+/// PRI-1, PRI-4: runners that share a thread take turns by their priorities; a raised one goes first, a lowered one last, and urgent work lifts the queue before it.
+#[test]
+fn shared_thread_asks_the_highest_class_first() {
+    for is_baton in [false, true] {
+        let builder = TestEnvironment::builder().workers(1);
+        let builder = if is_baton { builder.baton() } else { builder };
+        builder.explore(0..60, |env| {
+            let order = Arc::new(Mutex::new(Vec::new()));
+            let runners = ["usual", "lowered", "raised", "lifted"].map(|name| {
+                let builder = SingleThreadTaskRunner::builder(env.pool()).name(name).mode(ThreadMode::Shared);
+                (name, builder.build().expect("a thread"))
+            });
+            let note = |name: &'static str| {
+                let order = Arc::clone(&order);
+                move || order.lock().expect("no panic").push(name)
+            };
+            for &(name, ref runner) in &runners {
+                runner.post_task(note(name)).expect("open");
+            }
+            runners[1].1.set_priority(Priority::BestEffort);
+            runners[2].1.set_priority(Priority::UserBlocking);
+            runners[3].1.task().priority(Priority::UserBlocking).post(note("urgent")).expect("open");
+            env.run_until_idle();
+            assert_eq!(*order.lock().expect("no panic"), ["raised", "lifted", "urgent", "usual", "lowered"]);
+        });
+    }
+}
+
+/// PRI-2: a thread that has urgent work without end starts the least urgent within 61 picks.
+#[test]
+fn thread_starts_the_lowest_class_within_61_picks() -> AnyResult {
+    let main = MainThreadTaskRunner::new();
+    let ran = Arc::new(Mutex::new(Vec::new()));
+    let runner = |traits| main.create_runner("one of many", traits);
+    let slow = runner(TaskTraits::best_effort());
+    let urgent: Vec<_> = (0..200).map(|_| runner(TaskTraits::user_blocking())).collect();
+    for (runner, note) in std::iter::once((&slow, "slow")).chain(urgent.iter().map(|runner| (runner, "urgent"))) {
+        let ran = Arc::clone(&ran);
+        runner.post_task(move || ran.lock().expect("no panic").push(note))?;
+    }
+    main.run_until_idle();
+    let ran = ran.lock().expect("no panic");
+    assert_eq!((ran.len(), ran.iter().position(|note| *note == "slow")), (201, Some(60)));
+    Ok(())
+}
+
+/// SEQ-5, PRI-6: a turn on a thread ends for more urgent work on that thread, which a long task is told of; that of the pool does not count.
+#[test]
+fn turn_on_a_thread_ends_for_more_urgent_work_there() -> AnyResult {
+    use overstrand::current::should_yield;
+    let env = TestEnvironment::builder().workers(1).build();
+    let main = MainThreadTaskRunner::new();
+    let slow = main.create_runner("slow", TaskTraits::default());
+    let urgent = main.create_runner("urgent", TaskTraits::user_blocking());
+    let (pool, order) = (env.pool().clone(), Arc::new(Mutex::new(Vec::new())));
+    let note = |name| {
+        let order = Arc::clone(&order);
+        move || order.lock().expect("no panic").push(name)
+    };
+    let (first, second) = (note("first"), note("urgent"));
+    let looks = slow.spawn(move || {
+        first();
+        let before = should_yield();
+        pool.post_task_with(Priority::UserBlocking.into(), || ()).expect("open");
+        let elsewhere = should_yield();
+        urgent.post_task(second).expect("open");
+        [before, elsewhere, should_yield()]
+    });
+    slow.post_task(note("last"))?;
+    main.run_until_idle();
+    assert_eq!(looks.join()?, [false, false, true]);
+    assert_eq!(*order.lock().expect("no panic"), ["first", "urgent", "last"]);
+    env.run_until_idle();
     Ok(())
 }
 

@@ -21,7 +21,6 @@ use super::blocking::WorkerWaits;
 use super::core::{Core, Here, set_here, set_own_pool, until_settled};
 #[cfg(feature = "testing")]
 use super::driven::{self, Told};
-use super::home::Inbox;
 use super::idle::Idle;
 use super::ledger::Count;
 use super::observe;
@@ -70,8 +69,6 @@ enum Mode {
 /// One worker thread's own state.
 pub(crate) struct Worker {
     here: Rc<Here>,
-    /// Where all its work comes from, if it is the thread of a runner.
-    home: Option<Arc<Inbox>>,
     picks: u32,
     random: u32,
     mode: Mode,
@@ -118,28 +115,28 @@ impl Worker {
     pub(crate) fn enter(core: &Arc<Core>, index: usize) -> Option<Self> {
         let owner = core.slots[index].owner.lock().take()?;
         let home = core.slots[index].home.lock().clone();
-        let here = Rc::new(Here { core: Arc::clone(core), index, owner, is_home: home.is_some() });
         let random = 0x9E37_79B9_u32.wrapping_mul(index as u32 + 1) | 1;
         if home.is_some() {
             // Relaxed: a count.
             core.homes_busy.fetch_add(1, Ordering::Relaxed);
         }
+        let here = Rc::new(Here { core: Arc::clone(core), index, owner, home });
         let runner = Runner { id: 0, name: None };
         let turn = TurnState { class: Priority::UserVisible, tasks: 0, tasks_max: TURN_TASKS_MAX, since: None, runner };
-        Some(Self { here, home, picks: 0, random, mode: Mode::Active, turn })
+        Some(Self { here, picks: 0, random, mode: Mode::Active, turn })
     }
 
     /// Makes this thread the worker.
     pub(crate) fn come(&self) -> Outside {
         let core = &self.here.core;
         let waits = || WorkerWaits::new(core, self.here.index) as Rc<dyn Attention>;
-        let attention = park::attend(self.home.is_none().then(waits));
+        let attention = park::attend(self.here.home.is_none().then(waits));
         Outside { here: set_here(Some(Rc::clone(&self.here))), own_pool: set_own_pool(core.address()), attention }
     }
 
     /// The end of a worker that has left; no thread is it any more.
     pub(crate) fn exit(self) {
-        let (index, is_home) = (self.here.index, self.home.is_some());
+        let (index, is_home) = (self.here.index, self.here.home.is_some());
         let core = Arc::clone(&self.here.core);
         if is_home {
             let inbox = core.slots[index].home.lock().take();
@@ -189,8 +186,8 @@ impl Worker {
 
     /// Goes on for one step; `has_permit` tells whether the wait that the last step asked for ended with a permit.
     pub(crate) fn step(&mut self, has_permit: bool) -> Step {
-        if let Some(home) = self.home.clone() {
-            return self.step_at_home(&home);
+        if self.here.home.is_some() {
+            return self.step_at_home();
         }
         match self.mode {
             Mode::InReserve => return self.wait_in_reserve(has_permit),
@@ -230,12 +227,18 @@ impl Worker {
         let order = select::order(self.picks);
         let found = order.classes.into_iter().find_map(|class| self.take(class, order).map(|ticket| (ticket, class)));
         if found.is_some() {
-            self.picks = self.picks.wrapping_add(1);
-            if self.picks % select::STARVATION_PERIOD == 0 && self.core().staff.is_without_service() {
-                self.core().service_step(self.core().clock.now());
-            }
+            self.count_pick();
         }
         found
+    }
+
+    /// Counts a pick. Where there is no service timers must ripen though there is always work.
+    #[inline]
+    fn count_pick(&mut self) {
+        self.picks = self.picks.wrapping_add(1);
+        if self.picks % select::STARVATION_PERIOD == 0 && self.core().staff.is_without_service() {
+            self.core().service_step(self.core().clock.now());
+        }
     }
 
     #[inline]
@@ -336,7 +339,7 @@ impl Worker {
             }
         }
         current::leave();
-        if class == Priority::BestEffort && self.home.is_none() {
+        if class == Priority::BestEffort && self.here.home.is_none() {
             self.core().leave_best_effort();
         }
     }
@@ -477,7 +480,7 @@ impl Turn for Worker {
     fn is_over(&mut self) -> bool {
         self.turn.tasks += 1;
         let class = self.turn.class;
-        let is_pressed = || (self.home.is_none() && self.core().is_pressed(class)) || self.core().is_fenced(class);
+        let is_pressed = || self.here.is_pressed(class) || self.core().is_fenced(class);
         if self.turn.tasks >= self.turn.tasks_max || is_pressed() {
             return true;
         }
@@ -489,18 +492,19 @@ impl Turn for Worker {
     }
 
     fn requeue(&mut self, ticket: Ticket, class: Priority) {
-        match &self.home {
+        match &self.here.home {
             Some(home) => home.put(ticket, class),
             None => self.core().submit(ticket, class),
         }
     }
 }
 
-/// True when more urgent work than the running task waits and no worker is free for it (PRI-6). False outside of tasks.
+/// True when more urgent work than the running task waits and no worker is free for it (PRI-6); on the thread of a single-thread runner, when it waits for that
+/// thread. False outside of tasks.
 ///
 /// Cheap enough to be asked in a loop: a few loads.
 #[must_use]
 pub fn should_yield() -> bool {
     let Some(class) = current::priority() else { return false };
-    super::core::here().is_some_and(|here| here.core.is_pressed(class))
+    super::core::here().is_some_and(|here| here.is_pressed(class))
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::core::Core;
-use super::super::home::Inbox;
 use super::super::idle::Idle;
+use super::super::select;
 use super::super::staff::RESERVE_TIME;
 use super::{Mode, Step, Worker};
 use crate::sync::atomic::Ordering;
@@ -107,17 +107,19 @@ impl Worker {
     }
 
     /// A step of the thread of a runner: the next ticket of its inbox.
-    pub(super) fn step_at_home(&mut self, home: &Inbox) -> Step {
+    pub(super) fn step_at_home(&mut self) -> Step {
         let here = Rc::clone(&self.here);
-        let core = &*here.core;
+        let (core, Some(home)) = (&*here.core, &here.home) else { return Step::Leave };
         if self.mode == Mode::Asleep {
             self.mode = Mode::Active;
             // Relaxed: a count; the fence in `resume_watch` orders it.
             core.homes_busy.fetch_add(1, Ordering::Relaxed);
             core.resume_watch();
         }
-        let is_fenced = core.is_fenced(Priority::UserVisible);
-        if let Some((ticket, class)) = if is_fenced { None } else { home.take() } {
+        let classes = select::order(self.picks).classes;
+        // WHY the class before the ticket: what was taken out cannot be put back in its place.
+        if let Some((ticket, class)) = home.take(classes.into_iter().filter(|class| !core.is_fenced(*class))) {
+            self.count_pick();
             self.execute(ticket, class);
             return Step::Ran;
         }
@@ -131,7 +133,7 @@ impl Worker {
             return self.leave_home();
         }
         let limit = self.until_service();
-        if !home.is_empty() && !is_fenced {
+        if home.has_work(core) {
             return Step::Moved;
         }
         self.mode = Mode::Asleep;
