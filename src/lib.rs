@@ -49,10 +49,10 @@ pub use pool::{
     Restriction, ShutdownReport, StallReport, Straggler, TaskBuilder, ThreadPool, ThreadPoolBuilder, blocking,
 };
 pub use runner::{
-    Barrier, BoxedTask, Close, EventBus, JobDelegate, JobHandle, MainThreadTaskRunner, Overflow, ParallelTaskRunner,
-    ParallelTaskRunnerBuilder, QuitHandle, RepeatingTaskHandle, RunnerStats, Scope, ScopedTaskHandle, SequenceBound,
-    SequencedTaskRunner, SequencedTaskRunnerBuilder, SingleThreadTaskRunner, SingleThreadTaskRunnerBuilder, Sleep,
-    Subscription, TaskRunner, ThreadMode, TryScope, join_all, race, sleep,
+    Barrier, BoxedTask, Close, EventBus, JobDelegate, JobHandle, MainThreadTaskRunner, MainThreadTaskRunnerBuilder,
+    Overflow, ParallelTaskRunner, ParallelTaskRunnerBuilder, QuitHandle, RepeatingTaskHandle, RunnerStats, Scope,
+    ScopedTaskHandle, SequenceBound, SequencedTaskRunner, SequencedTaskRunnerBuilder, SingleThreadTaskRunner,
+    SingleThreadTaskRunnerBuilder, Sleep, Subscription, TaskRunner, ThreadMode, TryScope, join_all, race, sleep,
 };
 pub use supervise::{Backoff, Exhausted, Jitter, RestartPolicy};
 pub use task::cancel::{CancelGuard, CancelReason, CancelToken, Cancelled};

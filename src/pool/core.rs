@@ -195,13 +195,13 @@ impl Core {
     }
 
     #[cfg(feature = "testing")]
-    pub(crate) fn observer(&self) -> Option<&dyn Observer> {
-        self.observer.as_deref()
+    pub(crate) fn observer(&self) -> Option<&Arc<dyn Observer>> {
+        self.observer.as_ref()
     }
 
     /// Something was posted by a thread that is no worker.
     #[inline]
-    fn note_foreign(&self) {
+    pub(crate) fn note_foreign(&self) {
         #[cfg(feature = "testing")]
         if let Some(observer) = &self.observer {
             observer.posted();

@@ -9,6 +9,7 @@ use std::sync::{Arc, Weak};
 
 use super::core::{Core, Here, Settings};
 use super::observe::PanicReport;
+use super::pump::Pump;
 use super::slot::Slot;
 use super::{Guard, ThreadPool, staff};
 use crate::error::BuildError;
@@ -63,6 +64,8 @@ pub(super) fn tell_forgotten(core: &Core, slot: &Slot, site: &'static Site, payl
 struct Environment {
     pool: Weak<Guard>,
     is_global: Cell<bool>,
+    /// Those that belong to this thread, in the order of their making.
+    pumps: RefCell<Vec<std::rc::Weak<Pump>>>,
 }
 
 local! {
@@ -75,8 +78,12 @@ fn environment() -> Option<Rc<Environment>> {
 
 /// Makes the pool the one of this thread's environment, or removes it.
 pub(crate) fn enter_environment(pool: Option<&ThreadPool>) {
-    let environment =
-        pool.map(|pool| Rc::new(Environment { pool: Arc::downgrade(&pool.0), is_global: Cell::new(false) }));
+    let of_pool = |pool: &ThreadPool| Environment {
+        pool: Arc::downgrade(&pool.0),
+        is_global: Cell::new(false),
+        pumps: RefCell::default(),
+    };
+    let environment = pool.map(|pool| Rc::new(of_pool(pool)));
     let before = ENVIRONMENT.with(|slot| slot.replace(environment));
     drop(before);
 }
@@ -110,6 +117,22 @@ pub(crate) fn global() -> Option<&'static ThreadPool> {
 /// The pool of this thread's environment, for what has no pool of its own.
 pub(crate) fn core() -> Option<Arc<Core>> {
     environment()?.pool.upgrade().map(|guard| Arc::clone(guard.core()))
+}
+
+/// The environment of this thread runs the pump when its owner does not; unless it belongs to a worker that the environment plays here.
+pub(super) fn adopt(pump: &Rc<Pump>) {
+    let is_played = core().is_some_and(|core| core.worker_index().is_some());
+    if let Some(environment) = environment().filter(|_| !is_played) {
+        environment.pumps.borrow_mut().push(Rc::downgrade(pump));
+    }
+}
+
+/// The pumps of this thread's environment.
+pub(crate) fn pumps() -> Vec<Rc<Pump>> {
+    let Some(environment) = environment() else { return Vec::new() };
+    let mut pumps = environment.pumps.borrow_mut();
+    pumps.retain(|pump| pump.strong_count() > 0);
+    pumps.iter().filter_map(std::rc::Weak::upgrade).collect()
 }
 
 impl ThreadPool {

@@ -76,7 +76,7 @@ impl ThreadPool {
 }
 
 impl Core {
-    fn dump(&self) -> Dump {
+    pub(crate) fn dump(&self) -> Dump {
         let now = self.clock.now();
         let running = self.used_slots().iter().enumerate().filter_map(|(worker, slot)| {
             let running_for = self.watch.running_for(worker, now, self.ledger.progress_of(worker))?;

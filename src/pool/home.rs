@@ -15,11 +15,13 @@ use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::core::{Core, Here};
 use super::idle::Idle;
+use super::observe::{self, Hook};
 use super::staff;
 use crate::park::Parker;
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -29,7 +31,7 @@ use crate::task::traits::{Priority, TaskTraits};
 
 /// Tells threads apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct ThreadNumber(u64);
+pub(crate) struct ThreadNumber(u64);
 
 /// The next thread's number; 0 means "none yet".
 static THREADS: unmodelled::AtomicU64 = unmodelled::AtomicU64::new(1);
@@ -49,6 +51,31 @@ impl ThreadNumber {
         });
         Self(number.unwrap_or(0))
     }
+
+    /// One that no thread has.
+    #[cfg(feature = "testing")]
+    pub(crate) fn new() -> Self {
+        // Relaxed: as above.
+        Self(THREADS.fetch_add(1, unmodelled::Ordering::Relaxed))
+    }
+
+    /// This thread is that one until the answer is dropped: a test has several threads on one.
+    #[cfg(feature = "testing")]
+    pub(crate) fn played(self) -> Played {
+        Played(MINE.with(|mine| mine.replace(self.0)))
+    }
+}
+
+/// The thread is itself again when this is dropped.
+#[cfg(feature = "testing")]
+#[must_use = "the thread is itself again when this is dropped"]
+pub(crate) struct Played(u64);
+
+#[cfg(feature = "testing")]
+impl Drop for Played {
+    fn drop(&mut self) {
+        MINE.with(|mine| mine.set(self.0));
+    }
 }
 
 /// The tickets of one class. Both ends live here, so the channel is never closed.
@@ -65,35 +92,76 @@ impl Queue {
     }
 }
 
+/// Of an inbox: who pumps it, if it is not a thread of the pool's own. See the page of `pump`.
+struct Owner {
+    thread: ThreadNumber,
+    on_work: Hook<()>,
+    pumps: AtomicBool,
+}
+
+impl Owner {
+    /// (C) after a fence.
+    fn tell(&self) {
+        // Relaxed: ordered by the fence.
+        if !self.pumps.load(Ordering::Relaxed) {
+            observe::call(&self.on_work, &());
+        }
+    }
+}
+
 /// What is to run on one thread.
-#[derive(Debug)]
 pub(crate) struct Inbox {
     /// By class.
     queues: [Queue; 3],
     parker: Arc<Parker>,
     is_left: AtomicBool,
-    /// The thread that pumps it, if it is not the pool's own.
-    pumped_by: Option<ThreadNumber>,
+    owner: Option<Owner>,
 }
 
 impl Inbox {
     pub(crate) fn new(parker: Arc<Parker>) -> Arc<Self> {
-        Self::pumped_by(parker, None)
+        Self::owned_by(parker, None)
     }
 
     /// One that this thread pumps, when it likes.
-    pub(crate) fn pumped_here(parker: Arc<Parker>) -> Arc<Self> {
-        Self::pumped_by(parker, Some(ThreadNumber::mine()))
+    pub(crate) fn pumped_here(parker: Arc<Parker>, on_work: Hook<()>) -> Arc<Self> {
+        Self::owned_by(parker, Some(Owner { thread: ThreadNumber::mine(), on_work, pumps: AtomicBool::new(false) }))
     }
 
-    fn pumped_by(parker: Arc<Parker>, pumped_by: Option<ThreadNumber>) -> Arc<Self> {
+    fn owned_by(parker: Arc<Parker>, owner: Option<Owner>) -> Arc<Self> {
         let queues = std::array::from_fn(|_| Queue::new());
-        Arc::new(Self { queues, parker, is_left: AtomicBool::new(false), pumped_by })
+        Arc::new(Self { queues, parker, is_left: AtomicBool::new(false), owner })
     }
 
     /// True on the thread that pumps it: nothing runs while that waits.
     pub(crate) fn is_pumped_here(&self) -> bool {
-        self.pumped_by.is_some_and(|thread| thread == ThreadNumber::mine())
+        self.owner.as_ref().is_some_and(|owner| owner.thread == ThreadNumber::mine())
+    }
+
+    /// This thread is the owner's until the answer is dropped.
+    #[cfg(feature = "testing")]
+    pub(crate) fn play_owner(&self) -> Option<Played> {
+        self.owner.as_ref().map(|owner| owner.thread.played())
+    }
+
+    /// The owner pumps from now on.
+    pub(crate) fn begin_pump(&self) {
+        if let Some(owner) = &self.owner {
+            // Relaxed: who sees it too late tells once too often.
+            owner.pumps.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// (D, E, F) the owner pumps no more.
+    pub(crate) fn end_pump(&self, core: &Core) {
+        if let Some(owner) = &self.owner {
+            // Relaxed: ordered by the fence.
+            owner.pumps.store(false, Ordering::Relaxed);
+            Idle::order_looks();
+            if self.has_work(core) {
+                owner.tell();
+            }
+        }
     }
 
     /// Puts a ticket in, without waking anybody.
@@ -134,7 +202,7 @@ impl Inbox {
 
 /// The right to send to a thread; the thread ends with the last share of it.
 pub(crate) struct Home {
-    core: Arc<Core>,
+    pub(crate) core: Arc<Core>,
     pub(crate) inbox: Arc<Inbox>,
 }
 
@@ -150,13 +218,28 @@ impl Home {
         Arc::new(Self { core: Arc::clone(core), inbox })
     }
 
+    /// How long it is until the next delay of its pool ends.
+    pub(crate) fn next_delay(&self) -> Option<Duration> {
+        self.core.timers.next_due().map(|due| self.core.clock.now().until(due))
+    }
+
+    /// True when its thread would find something to run, or a delay that is over and that it must end itself.
+    #[cfg(feature = "testing")]
+    pub(crate) fn has_work(&self) -> bool {
+        self.inbox.has_work(&self.core) || self.next_delay() == Some(Duration::ZERO)
+    }
+
     /// Sends a ticket, and wakes the thread.
     pub(crate) fn send(&self, ticket: Ticket, class: Priority) {
+        self.core.note_foreign();
         self.inbox.put(ticket, class);
         self.inbox.parker.unpark();
         Idle::order_looks();
         if self.core.tracker.is_complete() {
-            self.core.sweep_inbox(&self.inbox);
+            return self.core.sweep_inbox(&self.inbox);
+        }
+        if let Some(owner) = &self.inbox.owner {
+            owner.tell();
         }
     }
 }
@@ -198,6 +281,12 @@ impl Drop for Home {
         // ORDER home.leave: Release; pairs with home.left.
         self.inbox.is_left.store(true, Ordering::Release);
         self.inbox.parker.unpark();
+    }
+}
+
+impl fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbox").field("tickets", &self.len_racy()).finish_non_exhaustive()
     }
 }
 

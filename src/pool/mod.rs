@@ -27,6 +27,7 @@ pub(crate) mod observe;
 mod patrol;
 pub(crate) mod pause;
 mod restrict;
+pub(crate) mod pump;
 mod select;
 mod service;
 mod shutdown;

@@ -206,15 +206,6 @@ impl Staff {
         }
     }
 
-    /// The thread of this pool is its owner's: it has one slot, and no service.
-    pub(crate) fn enlist_owner(&self) -> Option<usize> {
-        let slot = self.take_slot()?;
-        self.state.lock().homes += 1;
-        // Relaxed: nobody else is there yet.
-        self.without_service.store(true, Ordering::Relaxed);
-        Some(slot)
-    }
-
     pub(crate) fn exit_service(&self) {
         self.state.lock().service_lives = false;
     }
@@ -242,22 +233,57 @@ pub(crate) fn start(core: &Arc<Core>) -> io::Result<()> {
 }
 
 fn start_service(core: &Arc<Core>) {
+    if let Err(error) = spawn_service(core) {
+        // Relaxed: the workers that use it look again before each sleep.
+        core.staff.without_service.store(true, Ordering::Relaxed);
+        core.unpark_all();
+        tracing::warn!(pool = &*core.settings.name, %error, "no service thread, workers drive the timers");
+    }
+}
+
+fn spawn_service(core: &Arc<Core>) -> io::Result<()> {
     let name = format!("{}-service", core.settings.name);
     let shared = Arc::clone(core);
     core.staff.state.lock().service_lives = true;
-    match start_thread(None, name, None, move || service::main(&shared)) {
-        Ok(Thread::Own(handle)) => core.staff.state.lock().service = Some(handle),
+    let started = start_thread(None, name, None, move || service::main(&shared));
+    let mut state = core.staff.state.lock();
+    match started {
+        Ok(Thread::Own(handle)) => state.service = Some(handle),
         // Who drives the workers drives the timers, too.
         #[cfg(feature = "testing")]
-        Ok(Thread::Driven) => core.staff.state.lock().service_lives = false,
+        Ok(Thread::Driven) => state.service_lives = false,
         Err(error) => {
-            core.staff.state.lock().service_lives = false;
-            // Relaxed: the workers that use it look again before each sleep.
-            core.staff.without_service.store(true, Ordering::Relaxed);
-            core.unpark_all();
-            tracing::warn!(pool = &*core.settings.name, %error, "no service thread, workers drive the timers");
+            state.service_lives = false;
+            return Err(error);
         }
     }
+    Ok(())
+}
+
+/// The only thread of this pool is its owner's, the calling one. It ends delays itself, unless there is to be a service for that.
+pub(crate) fn enlist_owner(core: &Arc<Core>, with_service: bool) -> io::Result<()> {
+    let slot = core.staff.take_slot().ok_or(io::ErrorKind::OutOfMemory)?;
+    use_slot(core, slot);
+    core.staff.state.lock().homes += 1;
+    let has_service = with_service && !is_driven();
+    // Relaxed: nobody else is there yet.
+    core.staff.without_service.store(!has_service, Ordering::Relaxed);
+    if has_service { spawn_service(core) } else { Ok(()) }
+}
+
+/// True on a thread whose time is virtual.
+fn is_driven() -> bool {
+    #[cfg(feature = "testing")]
+    if crate::park::driver::current().is_some() {
+        return true;
+    }
+    false
+}
+
+/// Makes a slot, which is set up, one of those that others look at.
+fn use_slot(core: &Core, slot: usize) {
+    // ORDER staff.slots: Release; the slot is set up; pairs with core.slots.
+    core.slots_used.fetch_max(slot + 1, Ordering::Release);
 }
 
 /// Starts a worker or (`None`) the service: as a thread, or as whoever drives this thread sees fit, perhaps without one.
@@ -299,8 +325,7 @@ pub(crate) fn spawn_home(core: &Arc<Core>, name: &str) -> io::Result<Arc<Inbox>>
 
 /// Starts a thread for a slot that was taken.
 fn spawn_into(core: &Arc<Core>, slot: usize, name: String) -> io::Result<()> {
-    // ORDER staff.slots: Release; the slot is set up; pairs with core.slots.
-    core.slots_used.fetch_max(slot + 1, Ordering::Release);
+    use_slot(core, slot);
     let shared = Arc::clone(core);
     let body = {
         let name = name.clone();

@@ -1,32 +1,53 @@
 //! A runner for a thread that somebody else owns: the caller's, which pumps it.
 //!
-//! It is a pool of its own with no threads but the caller's: the same worker, inbox and timers, with `run_until_idle` and `run_until_quit` as its loop.
+//! It is a pool of its own with no threads but the caller's: the same worker, inbox and timers, and its loop is whichever of the calls here the owner likes. See
+//! `pool::pump`.
 #![forbid(unsafe_code)]
 
-use std::cell::RefCell;
+use std::borrow::Cow;
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use super::single::SingleThreadTaskRunner;
-use crate::park::{Parker, Wait, park};
-use crate::pool::core::{Core, Settings};
-use crate::pool::home::{Home, Inbox};
-use crate::pool::observe::{Hooks, STALL_THRESHOLD};
-use crate::pool::worker::{Step, Worker};
+use crate::error::{BuildError, JoinError};
+use crate::park::Parker;
+use crate::pool::core::Settings;
+use crate::pool::observe::{Hook, Hooks, STALL_THRESHOLD};
+use crate::pool::pump::Pump;
+use crate::pool::worker::Step;
+use crate::pool::{Dump, PanicReport, RejectionReport};
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::task::current::name_of;
+use crate::task::current::{Name, name_of};
+use crate::task::handle::TaskHandle;
 use crate::task::traits::TaskTraits;
-use crate::time::{Clock, SystemClock};
 
 /// Lets a thread that you own, the main thread of a program say, run tasks that are posted to it.
 ///
 /// It belongs to its thread. Runners to post with are made by [`runner`](Self::runner) and may go anywhere. When it is dropped, what has not run is dropped, on this thread, and
 /// later posts are refused.
 ///
+/// | call | pumps until |
+/// |---|---|
+/// | [`run_until_idle`](Self::run_until_idle) | nothing is left to run now |
+/// | [`run_for`](Self::run_for) | that time is over |
+/// | [`run_until`](Self::run_until) | that result is there |
+/// | [`run_until_quit`](Self::run_until_quit) | somebody says so |
+///
 /// # Guarantees
 ///
-/// - Tasks run only inside [`run_until_idle`](Self::run_until_idle) and [`run_until_quit`](Self::run_until_quit), on the thread that calls these.
-/// - All runners made here are one sequence each; their tasks take turns.
+/// - Tasks run only inside these calls, on the thread that makes them. In a [test environment](crate::testing) that was made on this thread its calls run them, too.
+/// - All runners made here are one sequence each; their tasks take turns by their priorities, as on a worker of a pool.
+/// - Inside one of its own tasks none of the calls runs anything: a task never runs inside another.
+///
+/// # Not guaranteed
+///
+/// While the thread does something else nothing runs, and a wait on it for a task of its own is an error. With a loop of another kind, a window system's say,
+/// have that pump when [`on_work`](MainThreadTaskRunnerBuilder::on_work) tells it to.
 ///
 /// # Examples
 ///
@@ -49,9 +70,7 @@ use crate::time::{Clock, SystemClock};
 /// # }
 /// ```
 pub struct MainThreadTaskRunner {
-    worker: RefCell<Option<Worker>>,
-    core: Arc<Core>,
-    home: Arc<Home>,
+    pump: Rc<Pump>,
     runner: SingleThreadTaskRunner,
     quit: Arc<Quit>,
 }
@@ -75,12 +94,87 @@ impl QuitHandle {
     }
 }
 
-impl MainThreadTaskRunner {
-    /// A runner for this thread.
-    #[must_use]
-    pub fn new() -> Self {
+/// Configures a [`MainThreadTaskRunner`]; made by [`MainThreadTaskRunner::builder`].
+///
+/// | setting | default |
+/// |---|---|
+/// | `name` | `"main"`, and none for its first runner |
+/// | `on_panic`, `on_rejected` | reported through `tracing` alone |
+/// | `on_work` | none |
+#[derive(Default)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct MainThreadTaskRunnerBuilder {
+    name: Option<Name>,
+    hooks: Hooks,
+    on_work: Hook<()>,
+}
+
+impl MainThreadTaskRunnerBuilder {
+    /// A name, shown in reports, dumps and spans; that of the first [`runner`](MainThreadTaskRunner::runner), too.
+    pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.name = Some(name_of(name));
+        self
+    }
+
+    /// Called for each task that panics, on the thread that pumps.
+    pub fn on_panic(mut self, hook: impl Fn(&PanicReport) + Send + Sync + 'static) -> Self {
+        self.hooks.panic = Some(Arc::new(hook));
+        self
+    }
+
+    /// Called for each post that is refused, on the thread that posted.
+    pub fn on_rejected(mut self, hook: impl Fn(&RejectionReport) + Send + Sync + 'static) -> Self {
+        self.hooks.rejected = Some(Arc::new(hook));
+        self
+    }
+
+    /// Called when there is something to run and nobody pumps: after a post, when a delay ends, and at the end of a pump that leaves something behind. So the thread may
+    /// sit in another loop, and pump when it is told to.
+    ///
+    /// # Guarantees
+    ///
+    /// - Whatever is accepted after the end of a pump, or ripens after it, is told of at least once before the next pump. It may be told of more often; a second
+    ///   post to a runner that waits for the pump already is not told of again.
+    /// - It is called outside of every lock, on the thread that posts, the one that pumps, or one that ends delays and is started for this. A panic in it is contained.
+    ///
+    /// It should do no more than wake the loop.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use overstrand::MainThreadTaskRunner;
+    /// use std::sync::mpsc;
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// // The foreign loop: it waits for events of its own.
+    /// let (wake, events) = mpsc::channel();
+    /// let main = MainThreadTaskRunner::builder().on_work(move || _ = wake.send("work")).build()?;
+    /// let (tell, told) = mpsc::channel();
+    /// main.runner().post_delayed_task(Duration::from_millis(5), move || _ = tell.send("ripe"))?;
+    /// while told.try_recv().is_err() {
+    ///     assert_eq!(events.recv()?, "work");
+    ///     main.run_until_idle();
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_work(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
+        self.on_work = Some(Arc::new(move |()| hook()));
+        self
+    }
+
+    /// Makes the runner, for the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`]: a `name` that is empty or contains NUL; `on_work` when the system refuses the thread that ends delays.
+    pub fn build(self) -> Result<MainThreadTaskRunner, BuildError> {
+        if let Some(name) = self.name.as_ref().filter(|name| name.is_empty() || name.contains('\0')) {
+            return Err(BuildError::new("name", format!("{name:?}"), "must be a text without NUL, and not empty"));
+        }
         let settings = Settings {
-            name: name_of("main"),
+            name: self.name.clone().unwrap_or_else(|| name_of("main")),
             workers: 1,
             best_effort_max: 1,
             threads_max: 1,
@@ -88,18 +182,35 @@ impl MainThreadTaskRunner {
             stall_threshold: STALL_THRESHOLD,
             may_block_threshold: STALL_THRESHOLD,
             bound: None,
-            hooks: Hooks::default(),
+            hooks: self.hooks,
         };
-        let core = Core::new(settings, clock()).share();
-        let inbox = Inbox::pumped_here(Arc::clone(&core.slots[0].parker));
-        *core.slots[0].home.lock() = Some(Arc::clone(&inbox));
-        let slot = core.staff.enlist_owner();
-        debug_assert_eq!(slot, Some(0), "nobody else is there");
-        let worker = Worker::enter(&core, 0);
-        let home = Home::of(&core, inbox);
-        let runner = SingleThreadTaskRunner::on(Arc::clone(&home), &core, TaskTraits::default(), None);
-        let quit = Arc::new(Quit { asked: AtomicBool::new(false), parker: Arc::clone(&core.slots[0].parker) });
-        Self { worker: RefCell::new(worker), core, home, runner, quit }
+        let refused = |error| BuildError::new("on_work", "a hook", "its thread could not be started").caused_by(error);
+        let pump = Pump::start(settings, self.on_work).map_err(refused)?;
+        let runner = SingleThreadTaskRunner::on(Arc::clone(pump.home()), pump.core(), TaskTraits::default(), self.name);
+        let quit = Arc::new(Quit { asked: AtomicBool::new(false), parker: Arc::clone(pump.parker()) });
+        Ok(MainThreadTaskRunner { pump, runner, quit })
+    }
+}
+
+impl fmt::Debug for MainThreadTaskRunnerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MainThreadTaskRunnerBuilder").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl MainThreadTaskRunner {
+    /// A runner for this thread.
+    #[must_use]
+    pub fn new() -> Self {
+        match Self::builder().build() {
+            Ok(main) => main,
+            Err(error) => unreachable!("no thread is started and no setting is given: {error}"),
+        }
+    }
+
+    /// Configures a runner for this thread.
+    pub fn builder() -> MainThreadTaskRunnerBuilder {
+        MainThreadTaskRunnerBuilder::default()
     }
 
     /// A handle to post with, from anywhere. Each call gives the same runner.
@@ -110,12 +221,8 @@ impl MainThreadTaskRunner {
 
     /// A runner of its own on this thread, with a name and traits; its tasks take turns with those of others.
     #[must_use]
-    pub fn create_runner(
-        &self,
-        name: impl Into<std::borrow::Cow<'static, str>>,
-        traits: TaskTraits,
-    ) -> SingleThreadTaskRunner {
-        SingleThreadTaskRunner::on(Arc::clone(&self.home), &self.core, traits, Some(name_of(name)))
+    pub fn create_runner(&self, name: impl Into<Cow<'static, str>>, traits: TaskTraits) -> SingleThreadTaskRunner {
+        SingleThreadTaskRunner::on(Arc::clone(self.pump.home()), self.pump.core(), traits, Some(name_of(name)))
     }
 
     /// What ends [`run_until_quit`](Self::run_until_quit).
@@ -125,47 +232,79 @@ impl MainThreadTaskRunner {
     }
 
     /// Runs what there is to run, what that posts included, and returns when nothing is left; delayed tasks run if they are due.
-    ///
-    /// Inside one of its own tasks it does nothing: a task never runs inside another.
     pub fn run_until_idle(&self) {
-        self.pump(|step| matches!(step, Step::Wait(_)));
+        self.pump.run(|step| matches!(step, Step::Wait(_)));
     }
 
-    /// Runs tasks, and waits for more, until [`QuitHandle::quit`] is called. Inside one of its own tasks it does nothing.
+    /// Runs tasks, and waits for more, until [`QuitHandle::quit`] is called.
     pub fn run_until_quit(&self) {
-        let parker = &self.core.slots[0].parker;
-        self.pump(|step| {
+        self.pump.run(|step| {
             // ORDER main.asked: AcqRel; see main.quit; a swap, so that each call to quit ends one run; pairs with main.quit.
             let is_asked = self.quit.asked.swap(false, Ordering::AcqRel);
-            if let (false, Step::Wait(limit)) = (is_asked, step) {
-                park(parker, &Wait::on("tasks for this thread").at_most(limit));
+            if !is_asked {
+                self.pump.wait(step, None);
             }
             is_asked
         });
     }
 
-    /// Makes steps until one `is_last`.
-    fn pump(&self, mut is_last: impl FnMut(Step) -> bool) {
-        let Some(mut worker) = self.worker.borrow_mut().take() else { return };
-        let outside = worker.come();
-        loop {
-            let step = worker.step(true);
-            if step == Step::Leave || is_last(step) {
-                break;
+    /// Runs tasks, and waits for more, until that time is over. A turn that has begun is finished first, and if something is ready one turn is given in any case. A
+    /// [quit](QuitHandle::quit) does not end it; it is kept for the next [`run_until_quit`](Self::run_until_quit).
+    pub fn run_for(&self, time: Duration) {
+        let clock = &self.pump.core().clock;
+        let end = clock.now().saturating_add(time);
+        self.pump.run(|step| {
+            if step == Step::Moved {
+                return false;
             }
-        }
-        drop(outside);
-        *self.worker.borrow_mut() = Some(worker);
+            let left = clock.now().until(end);
+            if !left.is_zero() {
+                self.pump.wait(step, Some(left));
+            }
+            left.is_zero()
+        });
     }
-}
 
-/// The clock of delays: the system's, unless this thread's time is virtual.
-fn clock() -> Arc<dyn Clock> {
-    #[cfg(feature = "testing")]
-    if let Some(core) = crate::pool::driven::core() {
-        return Arc::clone(&core.clock);
+    /// Runs tasks, and waits for more, until the handle's task is over; gives its result. The task may be one of this thread or of anybody else. A quit is kept, as in
+    /// [`run_for`](Self::run_for).
+    ///
+    /// # Errors
+    ///
+    /// As [`TaskHandle::join`]. Inside one of this thread's own tasks [`JoinError::WouldDeadlock`], unless the result is there.
+    pub fn run_until<T>(&self, handle: &mut TaskHandle<T>) -> Result<T, JoinError> {
+        if let Some(result) = handle.try_join() {
+            return result;
+        }
+        let waker = Waker::from(Arc::clone(self.pump.parker()));
+        let mut context = Context::from_waker(&waker);
+        let mut result = None;
+        self.pump.run(|step| {
+            // WHY a poll before each wait: it leaves the waker that ends the wait.
+            if handle.is_finished() || matches!(step, Step::Wait(_)) {
+                if let Poll::Ready(ready) = Pin::new(&mut *handle).poll(&mut context) {
+                    result = Some(ready);
+                    return true;
+                }
+            }
+            self.pump.wait(step, None);
+            false
+        });
+        result.unwrap_or(Err(JoinError::WouldDeadlock))
     }
-    Arc::new(SystemClock::new())
+
+    /// How long it is until the next delayed task is due: zero if one is. `None` when none is left.
+    ///
+    /// A loop that pumps by itself may wait for so long, or until [`on_work`](MainThreadTaskRunnerBuilder::on_work) wakes it.
+    #[must_use]
+    pub fn next_delay(&self) -> Option<Duration> {
+        self.pump.home().next_delay()
+    }
+
+    /// A picture of what waits and runs here, as [`ThreadPool::dump`](crate::ThreadPool::dump) gives of a pool.
+    #[must_use]
+    pub fn dump(&self) -> Dump {
+        self.pump.core().dump()
+    }
 }
 
 impl Default for MainThreadTaskRunner {
@@ -176,12 +315,7 @@ impl Default for MainThreadTaskRunner {
 
 impl Drop for MainThreadTaskRunner {
     fn drop(&mut self) {
-        self.core.start_shutdown();
-        self.pump(|_| false);
-        if let Some(worker) = self.worker.borrow_mut().take() {
-            worker.exit();
-        }
-        self.core.sweep();
+        self.pump.end();
     }
 }
 

@@ -41,7 +41,7 @@ pub use event_bus::{EventBus, Subscription};
 pub use fan_in::{Barrier, join_all, race};
 pub use futures::{Sleep, sleep};
 pub use job::{JobDelegate, JobHandle};
-pub use main_thread::{MainThreadTaskRunner, QuitHandle};
+pub use main_thread::{MainThreadTaskRunner, MainThreadTaskRunnerBuilder, QuitHandle};
 pub use owned::SequenceBound;
 pub use parallel::{ParallelTaskRunner, ParallelTaskRunnerBuilder};
 pub use repeating::RepeatingTaskHandle;

@@ -136,13 +136,19 @@ impl Worker {
         if home.has_work(core) {
             return Step::Moved;
         }
-        self.mode = Mode::Asleep;
-        // Relaxed: as above.
-        core.homes_busy.fetch_sub(1, Ordering::Relaxed);
+        self.rest_at_home();
         if core.quiet.is_listened_racy() {
             core.quiet.ring();
         }
         Step::Wait(limit)
+    }
+
+    /// The thread does something else until the next step.
+    pub(crate) fn rest_at_home(&mut self) {
+        if std::mem::replace(&mut self.mode, Mode::Asleep) != Mode::Asleep {
+            // Relaxed: as above.
+            self.core().homes_busy.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     fn leave_home(&self) -> Step {
