@@ -9,7 +9,7 @@
 //! | *ready* | always |
 //! | *parked* | when its parker has a permit, or its time has come |
 //! | *polling* | when somebody else has gone on since its last look, or its time has come |
-//! | *last* (the test, while it advances) | when nobody else can, and its time has come |
+//! | *last* (the test, while it advances) | when nobody else can, and its time has come; before that for a step of a pump of its own that has work |
 //!
 //! A thread is blocked at its *gate* while it has no baton. Since one thread runs at a time, what the threads share needs no more order than the
 //! gates give.
@@ -29,6 +29,7 @@ use crate::park::{Parker, Wait};
 use crate::pool::ThreadPool;
 use crate::pool::core::Core;
 use crate::pool::driven;
+use crate::pool::home::Home;
 use crate::sync::Mutex;
 use crate::sync::thread::{JoinHandle, spawn_named};
 use crate::task::panic::{catch, drop_payload};
@@ -39,7 +40,7 @@ enum State {
     Ready,
     Parked { parker: Arc<Parker>, until: Option<Duration> },
     Polling { seen: u64, until: Option<Duration> },
-    Last { until: Duration },
+    Last { until: Duration, pumps: Vec<Arc<Home>> },
     Gone,
 }
 
@@ -154,7 +155,7 @@ impl Hub {
             let is_lost = core.as_ref().is_some_and(|core| core.has_lost_a_wake_up());
             let has_timers = core.is_some_and(|core| core.timers.next_due().is_some());
             // WHY: the service also wakes to look for stalls. That ends nobody's wait, so it is no reason for time to move.
-            let next = members.next_end().filter(|_| has_timers || members.has_end_of_a_wait());
+            let next = members.next_end(now).filter(|_| has_timers || members.has_end_of_a_wait());
             let problem = match next {
                 _ if is_lost => Some("lost wake-up: work is queued, and a worker sleeps\n".to_owned()),
                 None => Some(deadlock(members.list.iter().filter_map(|member| member.waiter.as_ref()))),
@@ -210,7 +211,7 @@ impl Hub {
 
     /// When a wait ends next without anybody's doing.
     pub(super) fn next_end(&self) -> Option<Duration> {
-        self.members.lock().next_end()
+        self.members.lock().next_end(self.now())
     }
 }
 
@@ -225,19 +226,23 @@ impl Members {
             State::Ready => true,
             State::Parked { parker, until } => parker.has_permit() || is_past(until),
             State::Polling { seen, until } => *seen < self.progress || is_past(until),
-            State::Last { .. } | State::Gone => false,
+            State::Last { pumps, .. } => pumps.iter().any(|pump| pump.has_work()),
+            State::Gone => false,
         };
         self.list.iter().filter(is_ready).map(|member| member.number).collect()
     }
 
     fn last_is_due(&self, now: Duration) -> bool {
-        self.list.iter().any(|member| matches!(member.state, State::Last { until } if until <= now))
+        self.list.iter().any(|member| matches!(member.state, State::Last { until, .. } if until <= now))
     }
 
-    fn next_end(&self) -> Option<Duration> {
+    fn next_end(&self, now: Duration) -> Option<Duration> {
         let end = |member: &Member| match &member.state {
             State::Parked { until, .. } | State::Polling { until, .. } => *until,
-            State::Last { until } => Some(*until),
+            State::Last { until, pumps } => {
+                let delays = pumps.iter().filter_map(|pump| pump.next_delay());
+                delays.map(|delay| now.saturating_add(delay)).chain([*until]).min()
+            }
             State::Ready | State::Gone => None,
         };
         self.list.iter().filter_map(end).min()
@@ -275,8 +280,14 @@ impl Baton {
 
     /// The test lets everything else go on up to that moment, then goes on itself.
     pub(super) fn advance_to(&self, until: Duration) {
-        let waiter = Waiter::here(self.who(), &Wait::on("the end of an advance"), Some(until));
-        self.wait(State::Last { until }, Some(waiter));
+        loop {
+            let waiter = Waiter::here(self.who(), &Wait::on("the end of an advance"), Some(until));
+            let pumps = driven::pumps().iter().map(|pump| Arc::clone(pump.home())).collect();
+            self.wait(State::Last { until, pumps }, Some(waiter));
+            let ready = driven::pumps().into_iter().find(|pump| pump.is_ready());
+            let Some(pump) = ready else { return };
+            pump.step(self.hub.shared.lots());
+        }
     }
 
     pub(super) fn hub(&self) -> &Hub {

@@ -26,6 +26,8 @@ use crate::task::panic::{catch, drop_payload};
 ///
 /// - The scheduler, sequences, timers and shutdown are the real ones; code under test takes the same [`ThreadPool`] and runners (ENV-4).
 /// - The same seed gives the same interleaving, as long as the code under test depends on nothing else (ENV-3).
+/// - A [`MainThreadTaskRunner`](crate::MainThreadTaskRunner) that is made on this thread takes part: its tasks run in the calls that run those of the pool, in an order that
+///   the seed decides, each at its due instant. They do not while this thread waits for something else, which a real one would not do either.
 /// - Time moves only when nothing can run; it never moves while a task runs, and stands exactly at each due instant (ENV-2).
 /// - A wait that nothing can end fails at once, with the waits, names and post sites (ENV-1).
 /// - When it is dropped it shuts its pool down and fails the test for what was forgotten: panics that nobody was told of, runners and pool handles that outlive
@@ -313,7 +315,10 @@ impl TestEnvironment {
             let next = match &self.mode {
                 _ if pending == Pending::default() => None,
                 Mode::Plain(plain) => plain.next_event(),
-                Mode::Baton(baton) => baton.hub().next_end(),
+                Mode::Baton(baton) => {
+                    let of_pumps = self.next_delay_of_pumps().map(|delay| self.now().saturating_add(delay));
+                    baton.hub().next_end().into_iter().chain(of_pumps).min()
+                }
             };
             let Some(next) = next else { return };
             self.advance(next.saturating_sub(self.now()));
@@ -323,15 +328,26 @@ impl TestEnvironment {
     /// How long it is until the next delay ends; `None` when none is armed.
     #[must_use]
     pub fn next_delay(&self) -> Option<Duration> {
-        let due = self.pool().core().timers.next_due()?;
-        Some(Duration::from_nanos(due.as_nanos()).saturating_sub(self.now()))
+        let due = self.pool().core().timers.next_due();
+        let delay = due.map(|due| Duration::from_nanos(due.as_nanos()).saturating_sub(self.now()));
+        delay.into_iter().chain(self.next_delay_of_pumps()).min()
+    }
+
+    fn next_delay_of_pumps(&self) -> Option<Duration> {
+        driven::pumps().iter().filter_map(|pump| pump.home().next_delay()).min()
     }
 
     /// What is left to do.
     #[must_use]
     pub fn pending(&self) -> Pending {
-        let stats = self.pool().stats();
-        Pending { queued: stats.queued, delayed: stats.delayed, running: stats.running }
+        let mut pending = Pending::default();
+        let of_pumps = driven::pumps().into_iter().map(|pump| pump.core().ledger.stats());
+        for stats in of_pumps.chain([self.pool().stats()]) {
+            pending.queued += stats.queued;
+            pending.delayed += stats.delayed;
+            pending.running += stats.running;
+        }
+        pending
     }
 
     /// Calls `f` with the environment's pool as the global one: in `f`, and in tasks always, [`global`](crate::global) is [`pool`](Self::pool).

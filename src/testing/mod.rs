@@ -34,6 +34,7 @@
 //! | wait for one result | [`TaskHandle::join`](crate::TaskHandle::join), as ever: the wait drives the environment |
 //! | see what is left | [`pending`](TestEnvironment::pending), [`next_delay`](TestEnvironment::next_delay) |
 //! | try many orders | [`explore`](TestEnvironment::explore) |
+//! | run the tasks of a [`MainThreadTaskRunner`](crate::MainThreadTaskRunner) | any of the first three, or its own calls |
 //! | use code that asks for the global pool | [`as_global`](TestEnvironment::as_global) |
 //!
 //! # Many orders

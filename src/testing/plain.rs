@@ -4,11 +4,15 @@
 //! its worker, a stand-in comes as ever, and other workers' steps run on top of the waiting one's stack. So a wait can end only after all that
 //! began on top of it; where that would matter the environment says so and asks for baton mode.
 //!
+//! The pump of the test's own thread makes steps in between, as one more actor; but not while that thread waits, which it does in a wait of the test, or of a task
+//! of the pump. A worker is another thread all the same: to the question who pumps an inbox it answers as one.
+//!
 //! Time moves when nobody can make a step, to the next timer or the end of a wait, and never beyond the *horizon*: the moment that the test advances to.
 #![forbid(unsafe_code)]
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +20,10 @@ use super::shared::{Actor, Shared, Waiter, deadlock};
 use crate::park::driver::Driver;
 use crate::park::{Parker, Wait};
 use crate::pool::core::Core;
-use crate::pool::driven::AsGlobal;
+use crate::pool::driven::{self, AsGlobal};
+use crate::pool::home::ThreadNumber;
 use crate::pool::observe;
+use crate::pool::pump::Pump;
 use crate::pool::worker::{Step, Worker};
 use crate::runner::current as current_runner;
 use crate::sync::thread::JoinHandle;
@@ -29,6 +35,7 @@ struct Cast {
     /// Away while it makes a step.
     worker: Option<Worker>,
     name: String,
+    thread: ThreadNumber,
     has_begun: bool,
     /// It waits for a permit, or until then.
     wait: Option<Option<Duration>>,
@@ -38,6 +45,8 @@ struct Cast {
 struct Nested {
     parker: Option<Arc<Parker>>,
     waiter: Waiter,
+    /// The test's own thread waits, not a worker.
+    by_test: bool,
 }
 
 /// The driver of plain mode.
@@ -127,7 +136,15 @@ impl Plain {
         let cast = self.cast.borrow();
         let of_workers = cast.iter().flatten().filter_map(|cast| cast.wait.flatten()).min();
         let of_waits = self.waits.borrow().iter().filter_map(|nested| nested.waiter.until).min();
-        [self.next_due(), of_workers, of_waits].into_iter().flatten().min()
+        let of_pumps = self.free_pumps().iter().filter_map(|pump| pump.home().next_delay()).min();
+        let of_pumps = of_pumps.map(|delay| self.shared.now().saturating_add(delay));
+        [self.next_due(), of_workers, of_waits, of_pumps].into_iter().flatten().min()
+    }
+
+    /// The pumps of the test's thread, unless that waits.
+    fn free_pumps(&self) -> Vec<Rc<Pump>> {
+        let waits = self.waits.borrow().iter().any(|nested| nested.by_test);
+        if waits { Vec::new() } else { driven::pumps() }
     }
 
     fn move_time(&self, time: Duration) {
@@ -147,6 +164,10 @@ impl Plain {
         if self.timers_due.get() {
             actors.push(Actor::TIMERS);
         }
+        let pump = self.free_pumps().into_iter().find(|pump| pump.is_ready());
+        if pump.is_some() {
+            actors.push(Actor::TEST);
+        }
         if actors.is_empty() {
             return false;
         }
@@ -156,9 +177,16 @@ impl Plain {
                 let core = self.core();
                 core.timers.step(core.clock.now());
             }
+            Actor::TEST => pump.iter().for_each(|pump| self.step_pump(pump)),
             worker => self.step_worker(worker as usize),
         }
         true
+    }
+
+    fn step_pump(&self, pump: &Pump) {
+        let _context = current::suspend();
+        let _runner = current_runner::suspend();
+        pump.step(self.shared.lots());
     }
 
     /// The numbers of the workers that can make a step.
@@ -183,7 +211,8 @@ impl Plain {
             if cast.len() <= index {
                 cast.resize_with(index + 1, || None);
             }
-            cast[index] = Some(Cast { worker: Some(worker), name, has_begun: false, wait: None });
+            let thread = ThreadNumber::new();
+            cast[index] = Some(Cast { worker: Some(worker), name, thread, has_begun: false, wait: None });
         }
     }
 
@@ -192,15 +221,17 @@ impl Plain {
             let mut cast = self.cast.borrow_mut();
             let Some(cast) = cast[index].as_mut() else { return };
             let is_new = !std::mem::replace(&mut cast.has_begun, true);
-            cast.worker.take().map(|worker| (worker, is_new.then(|| cast.name.clone()), cast.wait.take()))
+            let new_name = is_new.then(|| cast.name.clone());
+            cast.worker.take().map(|worker| (worker, new_name, cast.wait.take(), cast.thread))
         };
-        let Some((mut worker, new_name, wait)) = taken else { return };
+        let Some((mut worker, new_name, wait, thread)) = taken else { return };
         let hooks = self.core().settings.hooks.clone();
         let (random, turn) = self.shared.lots();
         let step = {
             let _context = current::suspend();
             let _runner = current_runner::suspend();
             let _outside = worker.come();
+            let _itself = thread.played();
             let _global = AsGlobal::begin();
             if let Some(name) = &new_name {
                 observe::call(&hooks.thread_start, name);
@@ -243,7 +274,8 @@ impl Plain {
             return true;
         }
         let until = waiter.until;
-        self.waits.borrow_mut().push(Nested { parker: parker.cloned(), waiter });
+        let by_test = self.core().worker_index().is_none();
+        self.waits.borrow_mut().push(Nested { parker: parker.cloned(), waiter, by_test });
         let _popped = Popped(&self.waits);
         loop {
             if is_over() {

@@ -14,6 +14,7 @@
 //! | `parallel` | bounded concurrency |
 //! | `sync_calls` | synchronous calls into a sequence |
 //! | `threads` | runners with a real thread, the pump of a thread |
+//! | `pumps` | the pump of the test's own thread, in virtual time |
 //! | `repeating` | tasks that repeat, tokens that end them |
 //! | `mixed` | the big scenario, and the core's promises over seeds |
 
@@ -31,6 +32,7 @@ mod mixed;
 mod owned;
 mod parallel;
 mod pauses;
+mod pumps;
 mod repeating;
 mod scopes;
 mod seeds;
