@@ -45,8 +45,9 @@ mod zoo;
 pub use error::{BoxError, BuildError, Error, JoinError, RejectReason, Rejected, WaitError};
 pub use pool::global::{global, shutdown_global, try_global};
 pub use pool::{
-    BlockingType, DelayedTaskHandle, Dump, DumpedTask, Fence, PanicReport, Pause, PoolStats, RejectionReport,
-    Restriction, ShutdownReport, StallReport, Straggler, TaskBuilder, ThreadPool, ThreadPoolBuilder, blocking,
+    BlockingType, DelayedTaskHandle, Dump, DumpedDelay, DumpedRunner, DumpedTask, Fence, PanicReport, Pause, PoolStats,
+    RejectionReport, Restriction, RunnerKind, ShutdownReport, StallReport, Straggler, TaskBuilder, ThreadPool,
+    ThreadPoolBuilder, blocking,
 };
 pub use runner::{
     Barrier, BoxedTask, Close, EventBus, JobDelegate, JobHandle, MainThreadTaskRunner, MainThreadTaskRunnerBuilder,
@@ -58,6 +59,7 @@ pub use supervise::{Backoff, Exhausted, Jitter, RestartPolicy};
 pub use task::cancel::{CancelGuard, CancelReason, CancelToken, Cancelled};
 pub use task::handle::TaskHandle;
 pub use task::panic::Panicked;
+pub use task::recent::RecentTask;
 pub use task::traits::{Priority, ShutdownBehavior, TaskTraits};
 pub use time::{MissedTicks, Schedule};
 

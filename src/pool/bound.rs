@@ -83,6 +83,10 @@ impl Bound {
         }
     }
 
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     fn try_reserve(&self) -> bool {
         let add = |waiting: usize| (waiting < self.capacity).then_some(waiting + 1);
         // ORDER bound.reserve: AcqRel; a place is taken after it was given up; pairs with bound.release.

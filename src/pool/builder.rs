@@ -33,6 +33,7 @@ const WORKERS_MAX: usize = 4096;
 /// | `capacity` | unbounded |
 /// | `stack_size` | that of the standard library |
 /// | `on_stall` | threshold of 10 s, reported through `tracing` |
+/// | `recent_tasks` | 0: none are written down |
 #[derive(Clone, Debug, Default)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct ThreadPoolBuilder {
@@ -44,6 +45,7 @@ pub struct ThreadPoolBuilder {
     stall_threshold: Option<Duration>,
     may_block_threshold: Option<Duration>,
     bound: Option<(usize, Overflow)>,
+    recent_tasks: usize,
     hooks: Hooks,
     clock: Option<Arc<dyn Clock>>,
 }
@@ -90,6 +92,16 @@ impl ThreadPoolBuilder {
     /// bounds of their own.
     pub fn capacity(mut self, capacity: usize, overflow: Overflow) -> Self {
         self.bound = Some((capacity, overflow));
+        self
+    }
+
+    /// How many of the tasks that ended last are written down, for [`ThreadPool::recent_tasks`]; 0, the default, for none. A [ring of a runner's
+    /// own](crate::SequencedTaskRunnerBuilder::recent_tasks) does not depend on it.
+    ///
+    /// It costs two looks at the clock and a short lock that all workers share for each task, and up to 80 bytes for each task that is kept. Without it no clock is
+    /// read (TIME-1).
+    pub fn recent_tasks(mut self, tasks: usize) -> Self {
+        self.recent_tasks = tasks;
         self
     }
 
@@ -194,6 +206,7 @@ impl ThreadPoolBuilder {
             stall_threshold,
             may_block_threshold,
             bound,
+            recent_tasks: self.recent_tasks,
             hooks,
         })
     }

@@ -22,7 +22,9 @@ use super::ledger::{Count, Ledger};
 use super::observe::{self, Hooks};
 use super::patrol::Patrol;
 use super::pause::Pauses;
+use super::recent::Journal;
 use super::restrict::Restrictions;
+use super::roster::Roster;
 use super::shutdown::{Completion, Tracker};
 use super::slot::Slot;
 use super::staff::Staff;
@@ -52,6 +54,7 @@ pub(crate) struct Settings {
     pub(crate) stall_threshold: Duration,
     pub(crate) may_block_threshold: Duration,
     pub(crate) bound: Option<(usize, Overflow)>,
+    pub(crate) recent_tasks: usize,
     pub(crate) hooks: Hooks,
 }
 
@@ -74,6 +77,8 @@ pub(crate) struct Core {
     pub(crate) staff: Staff,                       // L
     pub(crate) watch: Watch,                       // L
     pub(crate) patrol: Patrol,                     // A
+    pub(crate) journal: Journal,                   // I, L
+    pub(crate) roster: Roster,                     // L
     /// Rings when nothing may be left to run.
     pub(crate) quiet: Bell, // L
     /// Rings when shutdown made progress.
@@ -157,6 +162,8 @@ impl Core {
             staff: Staff::new(threads_max),
             watch: Watch::new(threads_max, settings.stall_threshold),
             patrol: Patrol::new(clock.goes_by_itself()),
+            journal: Journal::new(clock.now(), settings.recent_tasks),
+            roster: Roster::default(),
             quiet: Bell::new(),
             ended: Bell::new(),
             watch_is_paused: AtomicBool::new(false),
@@ -410,12 +417,6 @@ impl Core {
             // A worker drives the timers; all are asked, since any may be the one that sleeps until then.
             self.unpark_all();
         }
-    }
-
-    /// The moment `delay` from now.
-    #[cfg(feature = "testing")]
-    pub(crate) fn due_after(&self, delay: Duration) -> Moment {
-        self.clock.now().saturating_add(delay)
     }
 
     // ---- taking -----------------------------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ impl Drop for DrivenDeadline {
 #[cfg(feature = "testing")]
 fn arm_driven(token: &CancelToken, limit: Duration, task: Task) -> Result<(), Task> {
     let Some(core) = super::driven::core() else { return Err(task) };
-    let inserted = core.insert_timer(core.due_after(limit), task, Arc::new(RunsAtOnce), || ())?;
+    let inserted = core.insert_timer(core.clock.now().saturating_add(limit), task, Arc::new(RunsAtOnce), || ())?;
     token.keep(Box::new(DrivenDeadline { core: Arc::downgrade(&core), key: inserted.key }));
     Ok(())
 }
@@ -72,6 +72,10 @@ impl Receiver for RunsAtOnce {
 
     fn drop_unripe(&self, task: Task) {
         drop(task);
+    }
+
+    fn is_told(&self) -> bool {
+        false
     }
 }
 

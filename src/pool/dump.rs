@@ -9,7 +9,11 @@ use std::time::Duration;
 use super::ThreadPool;
 use super::core::Core;
 use super::ledger::PoolStats;
+use super::timer::Receiver;
+use crate::task::current::Name;
+use crate::task::raw::Task;
 use crate::task::traits::Priority;
+use crate::time::Moment;
 
 /// What one thread of the pool runs.
 #[derive(Clone, Debug)]
@@ -25,6 +29,87 @@ pub struct DumpedTask {
     pub chain: Vec<&'static Location<'static>>,
     /// How long it has been running at least: the time since it was first seen (TIME-1).
     pub running_for: Duration,
+}
+
+/// Delayed tasks that a dump tells one by one.
+const DELAYED_MAX: usize = 16;
+
+/// A task whose delay is not over.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct DumpedDelay {
+    /// The task's name, if it was given one.
+    pub name: Option<Arc<str>>,
+    /// The name of its runner, if that was given one.
+    pub runner: Option<Arc<str>>,
+    /// The post sites that it descends from, its own first, at most four.
+    pub chain: Vec<&'static Location<'static>>,
+    /// When it is due, from now; zero when it is due already.
+    pub due_in: Duration,
+}
+
+/// What kind of runner one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RunnerKind {
+    /// A [`SequencedTaskRunner`](crate::SequencedTaskRunner).
+    Sequenced,
+    /// A [`ParallelTaskRunner`](crate::ParallelTaskRunner).
+    Parallel,
+    /// A [`SingleThreadTaskRunner`](crate::SingleThreadTaskRunner), those of a main thread included.
+    SingleThread,
+}
+
+impl fmt::Display for RunnerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sequenced => "sequenced",
+            Self::Parallel => "parallel",
+            Self::SingleThread => "single-thread",
+        })
+    }
+}
+
+/// A runner that has something to do.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct DumpedRunner {
+    /// The runner's name, if it was given one.
+    pub name: Option<Arc<str>>,
+    /// Its kind.
+    pub kind: RunnerKind,
+    /// Tasks that wait for their turn.
+    pub queued: u64,
+    /// Tasks whose delay is not over.
+    pub delayed: u64,
+    /// Tasks that run now.
+    pub running: u64,
+    /// It refuses posts.
+    pub is_closed: bool,
+    /// How many tasks may wait; `None` for any number.
+    pub capacity: Option<usize>,
+    /// The priority that it is scheduled with: its own, or for sequences that of more urgent work queued in it (PRI-4).
+    pub priority: Priority,
+    /// How long it has had queued work, and started and ended none, at least: the time since it was first seen so, by a dump or by the stall watcher, which looks
+    /// four times per [threshold](crate::ThreadPoolBuilder::on_stall) while the pool works (TIME-1). `None` when nothing is queued.
+    pub no_progress_for: Option<Duration>,
+}
+
+impl DumpedRunner {
+    /// One of which nothing else is known.
+    pub(crate) fn of(kind: RunnerKind) -> Self {
+        Self {
+            name: None,
+            kind,
+            queued: 0,
+            delayed: 0,
+            running: 0,
+            is_closed: false,
+            capacity: None,
+            priority: Priority::UserVisible,
+            no_progress_for: None,
+        }
+    }
 }
 
 /// A picture of a pool; made by [`ThreadPool::dump`]. Its [`Display`](fmt::Display) is for people, [`to_json`](Self::to_json) for programs.
@@ -51,6 +136,11 @@ pub struct Dump {
     pub next_timer: Option<Duration>,
     /// What runs.
     pub running: Vec<DumpedTask>,
+    /// The runners that have something to do, in the order of their making: of those that have a name, a capacity, a thread or a ring of
+    /// [recent tasks](crate::SequencedTaskRunnerBuilder::recent_tasks). Others cannot be told from one another; their tasks are part of `stats`.
+    pub runners: Vec<DumpedRunner>,
+    /// The delayed tasks that are due first, the earliest first, at most 16; how many there are in all is told by `stats`.
+    pub delayed: Vec<DumpedDelay>,
 }
 
 impl ThreadPool {
@@ -99,8 +189,25 @@ impl Core {
                 .sum(),
             next_timer: self.timers.next_due().map(|due| now.until(due)),
             running: running.collect(),
+            runners: self.roster.pictures(now),
+            delayed: self.timers.first(DELAYED_MAX, |due, task, receiver| delay(now, due, task, receiver)),
         }
     }
+}
+
+/// What is told of one delayed task.
+fn delay(now: Moment, due: Moment, task: &Task, receiver: &dyn Receiver) -> DumpedDelay {
+    let name = task.extension().and_then(|extension| extension.name.clone());
+    let (runner, chain) = (receiver.runner_name(), task.site().chain().collect());
+    DumpedDelay { name, runner, chain, due_in: now.until(due) }
+}
+
+/// The places of a chain, after a few words.
+fn write_chain(f: &mut fmt::Formatter<'_>, chain: &[&Location<'_>]) -> fmt::Result {
+    for (index, location) in chain.iter().enumerate() {
+        write!(f, "{}{location}", if index == 0 { ", posted at " } else { " < " })?;
+    }
+    Ok(())
 }
 
 impl fmt::Display for Dump {
@@ -121,18 +228,63 @@ impl fmt::Display for Dump {
             writeln!(f, "  next timer in {next:?}")?;
         }
         for task in &self.running {
-            write!(f, "  worker {} runs", task.worker)?;
-            if let Some(name) = &task.name {
-                write!(f, " {name:?}")?;
-            }
-            if let Some(runner) = &task.runner {
-                write!(f, " of {runner:?}")?;
-            }
-            write!(f, " for {:?} at least", task.running_for)?;
-            for (index, location) in task.chain.iter().enumerate() {
-                write!(f, "{}{location}", if index == 0 { ", posted at " } else { " < " })?;
-            }
-            writeln!(f)?;
+            writeln!(f, "  {task}")?;
+        }
+        for runner in &self.runners {
+            writeln!(f, "  {runner}")?;
+        }
+        for task in &self.delayed {
+            writeln!(f, "  {task}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for DumpedTask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "worker {} runs", self.worker)?;
+        if let Some(name) = &self.name {
+            write!(f, " {name:?}")?;
+        }
+        if let Some(runner) = &self.runner {
+            write!(f, " of {runner:?}")?;
+        }
+        write!(f, " for {:?} at least", self.running_for)?;
+        write_chain(f, &self.chain)
+    }
+}
+
+impl fmt::Display for DumpedDelay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "due in {:?}:", self.due_in)?;
+        match &self.name {
+            Some(name) => write!(f, " {name:?}")?,
+            None => write!(f, " a task")?,
+        }
+        if let Some(runner) = &self.runner {
+            write!(f, " of {runner:?}")?;
+        }
+        write_chain(f, &self.chain)
+    }
+}
+
+impl fmt::Display for DumpedRunner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, queued, delayed, running, priority, .. } = self;
+        write!(f, "{kind} runner")?;
+        if let Some(name) = &self.name {
+            write!(f, " {name:?}")?;
+        }
+        write!(f, " ({priority:?}): {queued} queued")?;
+        if let Some(capacity) = self.capacity {
+            write!(f, " of {capacity}")?;
+        }
+        write!(f, ", {delayed} delayed, {running} running")?;
+        if self.is_closed {
+            write!(f, ", closed")?;
+        }
+        if let Some(age) = self.no_progress_for {
+            write!(f, ", no progress for {age:?} at least")?;
         }
         Ok(())
     }
@@ -155,30 +307,75 @@ impl Dump {
         }
         let _ = write!(json, "\"in_deques\":{},", self.in_deques);
         let _ = write!(json, "\"at_threads\":{}}},\"next_timer_ns\":", self.at_threads);
-        let _ = match self.next_timer {
-            Some(next) => write!(json, "{}", next.as_nanos()),
-            None => write!(json, "null"),
-        };
-        json.push_str(",\"running\":[");
-        for (index, task) in self.running.iter().enumerate() {
-            if index > 0 {
-                json.push(',');
-            }
-            task.write_json(&mut json);
-        }
-        json.push_str("]}");
+        json.push_str(&or_null(self.next_timer.map(|next| next.as_nanos())));
+        json.push_str(",\"running\":");
+        write_list(&mut json, &self.running, DumpedTask::write_json);
+        json.push_str(",\"runners\":");
+        write_list(&mut json, &self.runners, DumpedRunner::write_json);
+        json.push_str(",\"delayed\":");
+        write_list(&mut json, &self.delayed, DumpedDelay::write_json);
+        json.push('}');
         json
     }
 }
 
+/// A value as JSON, if there is one.
+fn or_null(value: Option<impl fmt::Display>) -> String {
+    value.map_or_else(|| "null".into(), |value| value.to_string())
+}
+
+/// Values as a JSON list.
+fn write_list<T>(json: &mut String, values: &[T], write: impl Fn(&T, &mut String)) {
+    json.push('[');
+    for (index, value) in values.iter().enumerate() {
+        if index > 0 {
+            json.push(',');
+        }
+        write(value, json);
+    }
+    json.push(']');
+}
+
 impl DumpedTask {
     fn write_json(&self, json: &mut String) {
-        let optional = |text: &Option<Arc<str>>| text.as_ref().map_or("null".into(), |text| Quoted(text).to_string());
-        let _ = write!(json, "{{\"worker\":{},\"name\":{},", self.worker, optional(&self.name));
-        let _ =
-            write!(json, "\"runner\":{},\"running_for_ns\":{},", optional(&self.runner), self.running_for.as_nanos());
-        let sites: Vec<_> = self.chain.iter().map(|location| Quoted(&location.to_string()).to_string()).collect();
-        let _ = write!(json, "\"chain\":[{}]}}", sites.join(","));
+        let _ = write!(json, "{{\"worker\":{},\"name\":{},", self.worker, name_or_null(&self.name));
+        let _ = write!(
+            json,
+            "\"runner\":{},\"running_for_ns\":{},",
+            name_or_null(&self.runner),
+            self.running_for.as_nanos()
+        );
+        write_chain_json(json, &self.chain);
+        json.push('}');
+    }
+}
+
+impl DumpedDelay {
+    fn write_json(&self, json: &mut String) {
+        let _ = write!(json, "{{\"name\":{},\"runner\":{},", name_or_null(&self.name), name_or_null(&self.runner));
+        let _ = write!(json, "\"due_in_ns\":{},", self.due_in.as_nanos());
+        write_chain_json(json, &self.chain);
+        json.push('}');
+    }
+}
+
+fn name_or_null(name: &Option<Name>) -> String {
+    or_null(name.as_deref().map(Quoted))
+}
+
+fn write_chain_json(json: &mut String, chain: &[&Location<'_>]) {
+    let sites: Vec<_> = chain.iter().map(|location| Quoted(&location.to_string()).to_string()).collect();
+    let _ = write!(json, "\"chain\":[{}]", sites.join(","));
+}
+
+impl DumpedRunner {
+    fn write_json(&self, json: &mut String) {
+        let Self { kind, queued, delayed, running, is_closed, priority, .. } = self;
+        let _ = write!(json, "{{\"name\":{},\"kind\":\"{kind}\",", name_or_null(&self.name));
+        let _ = write!(json, "\"queued\":{queued},\"delayed\":{delayed},\"running\":{running},");
+        let _ = write!(json, "\"is_closed\":{is_closed},\"capacity\":{},", or_null(self.capacity));
+        let age = self.no_progress_for.map(|age| age.as_nanos());
+        let _ = write!(json, "\"priority\":\"{priority:?}\",\"no_progress_for_ns\":{}}}", or_null(age));
     }
 }
 

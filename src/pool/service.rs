@@ -51,6 +51,7 @@ impl Core {
                 self.settings.hooks.tell_stall(running, stall.running_for);
             }
         }
+        self.roster.look(now);
         let next = if self.pause_watch() { Moment::NEVER } else { now.saturating_add(self.watch.period()) };
         // Relaxed: used by the service only.
         self.next_watch.store(if next == Moment::NEVER { 0 } else { next.as_nanos() }, Ordering::Relaxed);

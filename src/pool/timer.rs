@@ -13,6 +13,7 @@
 use std::sync::Arc;
 
 use crate::sync::Mutex;
+use crate::task::current::Name;
 use crate::task::raw::Task;
 use crate::time::{Moment, TimerKey, Wheel};
 
@@ -22,6 +23,14 @@ pub(crate) trait Receiver: Send + Sync {
     fn ripen(&self, task: Task);
     /// The delay will not end: the pool shuts down.
     fn drop_unripe(&self, task: Task);
+    /// The name of the runner that the task goes to, if it has one.
+    fn runner_name(&self) -> Option<Name> {
+        None
+    }
+    /// False for what the crate does for itself, which no dump tells.
+    fn is_told(&self) -> bool {
+        true
+    }
 }
 
 struct Entry {
@@ -82,6 +91,13 @@ impl Timers {
     /// When the earliest timer is due.
     pub(crate) fn next_due(&self) -> Option<Moment> {
         self.0.lock().wheel.next_deadline()
+    }
+
+    /// What is due first, the earliest first, at most so many; told under the lock.
+    pub(crate) fn first<R>(&self, most: usize, tell: impl Fn(Moment, &Task, &dyn Receiver) -> R) -> Vec<R> {
+        let state = self.0.lock();
+        let told = state.wheel.first(most).into_iter().filter(|(_, entry)| entry.receiver.is_told());
+        told.map(|(due, entry)| tell(due, &entry.task, &*entry.receiver)).collect()
     }
 
     /// Hands over what is ripe; says when to look next (`NEVER`: when woken).

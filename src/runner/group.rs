@@ -19,8 +19,9 @@ use crate::queue::steal::Injector;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use crate::sync::thread::yield_now;
-use crate::task::current::{self};
+use crate::task::current::{self, Name};
 use crate::task::raw::{Discard, Erased, Opened, Runnable, Runner, Tally, Task, Ticket, Turn};
+use crate::task::recent::Recent;
 use crate::task::traits::{Meta, Priority, TaskTraits};
 
 pub(super) const CLOSED: u8 = 1;
@@ -48,6 +49,8 @@ pub(crate) struct Parallel {
     pub(super) core: Arc<Core>,
     pub(super) traits: TaskTraits,
     pub(super) runner: Runner,
+    /// Where its tasks are written down.
+    pub(super) recent: Option<Arc<Recent>>,
 }
 
 pub(super) fn add(counter: &AtomicU64) {
@@ -284,6 +287,9 @@ impl Runnable for Parallel {
     fn run(this: Arc<Erased<Self>>, turn: &mut dyn Turn) {
         let parallel = &this.object;
         turn.enter(&parallel.runner);
+        if let Some(ring) = &parallel.recent {
+            turn.write_down_in(ring);
+        }
         let scope = Scope::group(parallel.runner.id);
         let goes_on = loop {
             if !parallel.slots.claim() {
@@ -337,5 +343,9 @@ impl Receiver for ParallelReceiver {
         drop_discarded(task, Discard::ShutDown);
         add(&parallel.dropped_delayed);
         parallel.core.ledger.count(parallel.core.worker_index(), Count::DroppedDelayed);
+    }
+
+    fn runner_name(&self) -> Option<Name> {
+        self.0.object.runner.name.clone()
     }
 }

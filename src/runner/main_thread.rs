@@ -182,6 +182,7 @@ impl MainThreadTaskRunnerBuilder {
             stall_threshold: STALL_THRESHOLD,
             may_block_threshold: STALL_THRESHOLD,
             bound: None,
+            recent_tasks: 0,
             hooks: self.hooks,
         };
         let refused = |error| BuildError::new("on_work", "a hook", "its thread could not be started").caused_by(error);
@@ -224,7 +225,6 @@ impl MainThreadTaskRunner {
     pub fn create_runner(&self, name: impl Into<Cow<'static, str>>, traits: TaskTraits) -> SingleThreadTaskRunner {
         SingleThreadTaskRunner::on(Arc::clone(self.pump.home()), self.pump.core(), traits, Some(name_of(name)))
     }
-
     /// What ends [`run_until_quit`](Self::run_until_quit).
     #[must_use]
     pub fn quit_handle(&self) -> QuitHandle {

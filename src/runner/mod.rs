@@ -9,6 +9,7 @@ mod futures;
 mod group;
 mod job;
 mod lane;
+mod listed;
 mod main_thread;
 mod owned;
 mod parallel;

@@ -7,10 +7,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::next_id;
 use super::sequence::RunnerStats;
 use super::sequenced::Close;
 use super::slots::{SLOTS_MAX, Slots};
+use super::{listed, next_id};
 use crate::error::{BuildError, RejectReason, Rejected, WaitError};
 use crate::park::{Bell, Wait};
 use crate::pool::bound::{Bound, Overflow, Room};
@@ -26,6 +26,7 @@ use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use crate::task::current::{self, Name, name_of};
 use crate::task::handle::{Packet, PacketBody, Pending, TaskHandle};
 use crate::task::raw::{Erased, Runner, Tally, Task};
+use crate::task::recent::{Recent, RecentTask};
 use crate::task::traits::{Meta, TaskTraits};
 use crate::time::Moment;
 
@@ -67,7 +68,14 @@ pub struct ParallelTaskRunner(Arc<Erased<Parallel>>);
 impl ParallelTaskRunner {
     /// Configures a parallel runner of that pool.
     pub fn builder(pool: &ThreadPool) -> ParallelTaskRunnerBuilder<'_> {
-        ParallelTaskRunnerBuilder { pool, name: None, traits: TaskTraits::default(), bound: None, limit: None }
+        ParallelTaskRunnerBuilder {
+            pool,
+            name: None,
+            traits: TaskTraits::default(),
+            bound: None,
+            limit: None,
+            recent_tasks: 0,
+        }
     }
 
     fn parallel(&self) -> &Parallel {
@@ -198,6 +206,13 @@ impl ParallelTaskRunner {
         }
     }
 
+    /// The tasks of the runner that ended last, the newest first; empty unless [the builder](ParallelTaskRunnerBuilder::recent_tasks) said how many. See
+    /// [`ThreadPool::recent_tasks`] for what is there.
+    #[must_use]
+    pub fn recent_tasks(&self) -> Vec<RecentTask> {
+        self.parallel().recent.as_ref().map_or_else(Vec::new, |ring| ring.newest_first())
+    }
+
     #[cold]
     fn reject<P>(&self, parts: P, spec: Spec, reason: RejectReason) -> Rejected<P> {
         let parallel = self.parallel();
@@ -315,6 +330,7 @@ pub struct ParallelTaskRunnerBuilder<'a> {
     traits: TaskTraits,
     bound: Option<(usize, Overflow)>,
     limit: Option<usize>,
+    recent_tasks: usize,
 }
 
 impl ParallelTaskRunnerBuilder<'_> {
@@ -342,6 +358,14 @@ impl ParallelTaskRunnerBuilder<'_> {
         self
     }
 
+    /// How many of the runner's tasks that ended last are written down, for [`recent_tasks`](ParallelTaskRunner::recent_tasks); 0, the default, for none.
+    ///
+    /// It costs two looks at the clock and a short lock for each task, as [`ThreadPoolBuilder::recent_tasks`](crate::ThreadPoolBuilder::recent_tasks) does for a whole pool.
+    pub fn recent_tasks(mut self, tasks: usize) -> Self {
+        self.recent_tasks = tasks;
+        self
+    }
+
     /// Makes the runner.
     ///
     /// # Errors
@@ -356,7 +380,8 @@ impl ParallelTaskRunnerBuilder<'_> {
             Some((capacity, overflow)) => Some(Bound::new(capacity, overflow)),
             None => None,
         };
-        Ok(ParallelTaskRunner(Erased::new(Parallel {
+        let is_listed = self.name.is_some() || bound.is_some() || self.recent_tasks > 0;
+        let parallel = Erased::new(Parallel {
             slots: Slots::new(limit),
             queues: std::array::from_fn(|_| Injector::new()),
             held: Mutex::default(),
@@ -374,7 +399,12 @@ impl ParallelTaskRunnerBuilder<'_> {
             core,
             traits: self.traits,
             runner: Runner { id: next_id(), name: self.name },
-        })))
+            recent: Recent::of(self.recent_tasks),
+        });
+        if is_listed {
+            listed::list(&parallel.object.core, &parallel);
+        }
+        Ok(ParallelTaskRunner(parallel))
     }
 }
 

@@ -7,13 +7,12 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::sequence::{RunnerStats, Sequence, SequenceReceiver};
+use super::sequence::{Extras, RunnerStats, Sequence, SequenceReceiver};
 use super::{current, next_id};
 use crate::error::{BuildError, RejectReason, Rejected, WaitError};
 use crate::park::Wait;
 use crate::pool::bound::{Bound, Overflow};
 use crate::pool::core::Core;
-use crate::pool::home::Home;
 use crate::pool::pause::{Pausable, Pause};
 use crate::pool::task_builder::{Due, Spec, Target};
 use crate::pool::timer::Receiver;
@@ -21,6 +20,7 @@ use crate::pool::{DelayedTaskHandle, TaskBuilder, ThreadPool};
 use crate::task::current::{Name, name_of};
 use crate::task::handle::{Packet, PacketBody, Pending, TaskHandle, Waited};
 use crate::task::raw::{Erased, Runner};
+use crate::task::recent::{Recent, RecentTask};
 use crate::task::traits::{Priority, TaskTraits};
 use crate::time::Moment;
 
@@ -71,17 +71,11 @@ pub enum Close {
 impl SequencedTaskRunner {
     /// Configures a sequence of that pool.
     pub fn builder(pool: &ThreadPool) -> SequencedTaskRunnerBuilder<'_> {
-        SequencedTaskRunnerBuilder { pool, name: None, traits: TaskTraits::default(), bound: None }
+        SequencedTaskRunnerBuilder { pool, name: None, traits: TaskTraits::default(), bound: None, recent_tasks: 0 }
     }
 
-    pub(super) fn new(
-        core: &Arc<Core>,
-        traits: TaskTraits,
-        name: Option<Name>,
-        bound: Option<Bound>,
-        home: Option<Arc<Home>>,
-    ) -> Self {
-        Self(Sequence::new(Arc::clone(core), traits, Runner { id: next_id(), name }, bound, home))
+    pub(super) fn new(core: &Arc<Core>, traits: TaskTraits, name: Option<Name>, extras: Extras) -> Self {
+        Self(Sequence::new(Arc::clone(core), traits, Runner { id: next_id(), name }, extras))
     }
 
     pub(super) fn erased(&self) -> &Arc<Erased<Sequence>> {
@@ -217,6 +211,27 @@ impl SequencedTaskRunner {
         self.sequence().stats()
     }
 
+    /// The tasks of the sequence that ended last, the newest first; empty unless [the builder](SequencedTaskRunnerBuilder::recent_tasks) said how many. See
+    /// [`ThreadPool::recent_tasks`] for what is there.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// use overstrand::{SequencedTaskRunner, ThreadPool};
+    ///
+    /// let pool = ThreadPool::builder().workers(1).build()?;
+    /// let import = SequencedTaskRunner::builder(&pool).name("import").recent_tasks(10).build()?;
+    /// import.task().name("row 1").spawn(|| ()).join()?;
+    /// import.task().name("row 2").spawn(|| ()).join()?;
+    /// let names: Vec<_> = import.recent_tasks().into_iter().filter_map(|task| task.name).collect();
+    /// assert_eq!(names, ["row 2".into(), "row 1".into()]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn recent_tasks(&self) -> Vec<RecentTask> {
+        self.sequence().recent().map_or_else(Vec::new, |ring| ring.newest_first())
+    }
+
     #[cold]
     pub(super) fn reject<F>(
         &self,
@@ -326,6 +341,7 @@ pub struct SequencedTaskRunnerBuilder<'a> {
     name: Option<Name>,
     traits: TaskTraits,
     bound: Option<(usize, Overflow)>,
+    recent_tasks: usize,
 }
 
 impl SequencedTaskRunnerBuilder<'_> {
@@ -347,6 +363,14 @@ impl SequencedTaskRunnerBuilder<'_> {
         self
     }
 
+    /// How many of the runner's tasks that ended last are written down, for [`recent_tasks`](SequencedTaskRunner::recent_tasks); 0, the default, for none.
+    ///
+    /// It costs two looks at the clock and a short lock for each task, as [`ThreadPoolBuilder::recent_tasks`](crate::ThreadPoolBuilder::recent_tasks) does for a whole pool.
+    pub fn recent_tasks(mut self, tasks: usize) -> Self {
+        self.recent_tasks = tasks;
+        self
+    }
+
     /// Makes the sequence.
     ///
     /// # Errors
@@ -354,7 +378,8 @@ impl SequencedTaskRunnerBuilder<'_> {
     /// [`BuildError`]: a capacity of zero, or [`Overflow::CallerRuns`], which would break the order.
     pub fn build(self) -> Result<SequencedTaskRunner, BuildError> {
         let bound = Bound::of_a_sequence(self.bound)?;
-        Ok(SequencedTaskRunner::new(self.pool.core(), self.traits, self.name, bound, None))
+        let extras = Extras { bound, recent: Recent::of(self.recent_tasks), ..Extras::default() };
+        Ok(SequencedTaskRunner::new(self.pool.core(), self.traits, self.name, extras))
     }
 }
 
@@ -362,6 +387,6 @@ impl ThreadPool {
     /// A sequence of this pool, unbounded and without a name; see [`SequencedTaskRunner::builder`] for more.
     #[must_use]
     pub fn create_sequenced_task_runner(&self, traits: TaskTraits) -> SequencedTaskRunner {
-        SequencedTaskRunner::new(self.core(), traits, None, None, None)
+        SequencedTaskRunner::new(self.core(), traits, None, Extras::default())
     }
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::sequence::{RunnerStats, Sequence};
+use super::sequence::{Extras, RunnerStats, Sequence};
 use super::sequenced::{Close, SequencedTaskRunner};
 use crate::error::{BuildError, Rejected, WaitError};
 use crate::pool::bound::{Bound, Overflow};
@@ -18,6 +18,7 @@ use crate::pool::{DelayedTaskHandle, TaskBuilder, ThreadPool};
 use crate::runner::RepeatingTaskHandle;
 use crate::task::current::{Name, name_of};
 use crate::task::handle::TaskHandle;
+use crate::task::recent::{Recent, RecentTask};
 use crate::task::traits::{Priority, TaskTraits};
 use crate::time::{Moment, Schedule};
 
@@ -74,11 +75,13 @@ impl SingleThreadTaskRunner {
             traits: TaskTraits::default(),
             mode: ThreadMode::default(),
             bound: None,
+            recent_tasks: 0,
         }
     }
 
     pub(super) fn on(home: Arc<Home>, core: &Arc<Core>, traits: TaskTraits, name: Option<Name>) -> Self {
-        Self(SequencedTaskRunner::new(core, traits, name, None, Some(home)))
+        let extras = Extras { home: Some(home), ..Extras::default() };
+        Self(SequencedTaskRunner::new(core, traits, name, extras))
     }
 
     /// The same runner as a sequence, which it is.
@@ -217,6 +220,12 @@ impl SingleThreadTaskRunner {
     pub fn stats(&self) -> RunnerStats {
         self.0.stats()
     }
+
+    /// As [`SequencedTaskRunner::recent_tasks`].
+    #[must_use]
+    pub fn recent_tasks(&self) -> Vec<RecentTask> {
+        self.0.recent_tasks()
+    }
 }
 
 impl Target for SingleThreadTaskRunner {
@@ -275,6 +284,7 @@ pub struct SingleThreadTaskRunnerBuilder<'a> {
     traits: TaskTraits,
     mode: ThreadMode,
     bound: Option<(usize, Overflow)>,
+    recent_tasks: usize,
 }
 
 impl SingleThreadTaskRunnerBuilder<'_> {
@@ -303,6 +313,14 @@ impl SingleThreadTaskRunnerBuilder<'_> {
         self
     }
 
+    /// How many of the runner's tasks that ended last are written down, for [`recent_tasks`](SingleThreadTaskRunner::recent_tasks); 0, the default, for none.
+    ///
+    /// It costs two looks at the clock and a short lock for each task, as [`ThreadPoolBuilder::recent_tasks`](crate::ThreadPoolBuilder::recent_tasks) does for a whole pool.
+    pub fn recent_tasks(mut self, tasks: usize) -> Self {
+        self.recent_tasks = tasks;
+        self
+    }
+
     /// Makes the runner, and its thread if there is none to share.
     ///
     /// # Errors
@@ -319,7 +337,8 @@ impl SingleThreadTaskRunnerBuilder<'_> {
         let home = home.map_err(|error| {
             BuildError::new("mode", format!("{mode:?}"), "no thread could be started").caused_by(error)
         })?;
-        Ok(SingleThreadTaskRunner(SequencedTaskRunner::new(core, self.traits, self.name, bound, Some(home))))
+        let extras = Extras { bound, home: Some(home), recent: Recent::of(self.recent_tasks) };
+        Ok(SingleThreadTaskRunner(SequencedTaskRunner::new(core, self.traits, self.name, extras)))
     }
 }
 

@@ -9,6 +9,7 @@
 //! | `panic` | the two panic boundaries |
 //! | `handle` | the result, and cancelling before the start |
 //! | `cancel` | asking running work to stop |
+//! | `recent` | a ring of the tasks that ended last |
 //! | `fault` | faults that tests inject into bodies |
 //! | `current` | what running code can learn about its task |
 
@@ -20,6 +21,7 @@ pub(crate) mod handle;
 pub(crate) mod loan;
 pub(crate) mod panic;
 pub(crate) mod raw;
+pub(crate) mod recent;
 pub(crate) mod site;
 pub(crate) mod traits;
 

@@ -25,6 +25,7 @@ use std::time::Instant;
 
 use super::current::Name;
 use super::panic::{Payload, catch, drop_quietly};
+use super::recent::Recent;
 use super::site::Site;
 use super::traits::{Meta, Priority};
 use crate::queue::fifo::{Fifo, Linked, Pop};
@@ -162,6 +163,8 @@ pub(crate) trait Turn {
     fn class(&self) -> Priority;
     /// Names the runner whose tasks follow.
     fn enter(&mut self, runner: &Runner);
+    /// Writes the runner's tasks down in this ring, too, until the turn is over.
+    fn write_down_in(&mut self, _ring: &Arc<Recent>) {}
     /// Runs one task, all of it: context, panic boundary, counting.
     fn run(&mut self, task: Task, tally: &Tally);
     /// Drops one task unrun, counts it.

@@ -189,6 +189,14 @@ impl<T> Entries<T> {
         place.is_some_and(|place| place.has(note.number))
     }
 
+    /// The value that the note is about, if it has been neither removed nor fired.
+    pub(super) fn value(&self, note: &Note) -> Option<&T> {
+        match self.pages.get(note.index / PAGE)?.places.get(note.index % PAGE)? {
+            Entry::Live { number, value, .. } if *number == note.number => Some(value),
+            _ => None,
+        }
+    }
+
     /// Takes out everything and gives all memory back; in no particular order.
     pub(super) fn drain(&mut self) -> Vec<(Moment, u64, T)> {
         let all = mem::replace(self, Self::new());

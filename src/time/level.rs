@@ -60,6 +60,11 @@ impl Level {
         (self.occupied != 0).then(|| self.occupied.trailing_zeros() as usize)
     }
 
+    /// The slots with notes, the first one first.
+    pub(super) fn slots_in_use(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().filter(|slot| !slot.is_empty())
+    }
+
     pub(super) fn slot(&self, at: usize) -> &Slot {
         &self.slots[at]
     }

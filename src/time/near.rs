@@ -46,6 +46,11 @@ impl Near {
         self.notes.peek().map(|top| top.0.deadline)
     }
 
+    /// All notes that are not stale, in no order.
+    pub(super) fn notes<T>(&self, entries: &Entries<T>) -> impl Iterator<Item = Note> {
+        self.notes.iter().map(|note| note.0).filter(|note| entries.is_live(note))
+    }
+
     /// Takes notice that the entry of this number has been removed.
     pub(super) fn forget<T>(&mut self, number: u64, entries: &Entries<T>) {
         self.live -= 1;

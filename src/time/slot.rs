@@ -138,9 +138,14 @@ impl Slot {
         mem::take(&mut self.chunks)
     }
 
+    /// All notes, in no order.
+    pub(super) fn notes(&self) -> impl Iterator<Item = Note> {
+        self.chunks.iter().flatten().copied()
+    }
+
     /// The earliest deadline, by a search.
     pub(super) fn earliest(&self) -> Option<Moment> {
-        self.chunks.iter().flatten().map(|note| note.deadline).min()
+        self.notes().map(|note| note.deadline).min()
     }
 }
 

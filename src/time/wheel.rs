@@ -38,6 +38,7 @@
 //! | `insert` | constant; near: constant on average |
 //! | `remove` | constant; near: see there |
 //! | `next_wake` | constant: nine words and at most 256 notes |
+//! | `first` | the notes of the slots that it looks at |
 //! | `advance` | per ripe entry: at most nine moves over its life, and its share of a sort |
 //!
 //! # Memory
@@ -54,6 +55,7 @@
 //! `tests::unit::never_wakes_nobody`, `tests::unit::crowd_costs_one_early_wake_per_level`.
 #![forbid(unsafe_code)]
 
+use std::collections::BinaryHeap;
 use std::fmt;
 use std::mem;
 
@@ -203,6 +205,28 @@ impl<T> Wheel<T> {
     /// The earliest deadline; it may have passed. `None` when nothing will ever be ripe. Searches a crowd.
     pub(crate) fn next_deadline(&self) -> Option<Moment> {
         self.near.earliest().or_else(|| self.slot(self.first_place()?).earliest())
+    }
+
+    /// The values that become ripe first, with their deadlines, at most so many, in the order in which they will. Searches the slots that they lie in.
+    pub(crate) fn first(&self, most: usize) -> Vec<(Moment, &T)> {
+        // The latest on top.
+        let mut first = BinaryHeap::new();
+        let mut keep = |notes: &mut dyn Iterator<Item = Note>| {
+            for note in notes {
+                first.push(note);
+                if first.len() > most {
+                    first.pop();
+                }
+            }
+            first.len() == most
+        };
+        let mut has_all = keep(&mut self.near.notes(&self.entries));
+        let mut slots = self.levels.iter().flat_map(Level::slots_in_use);
+        while let Some(slot) = slots.next().filter(|_| !has_all) {
+            has_all = keep(&mut slot.notes());
+        }
+        let notes = first.into_sorted_vec().into_iter();
+        notes.filter_map(|note| Some((note.deadline, self.entries.value(&note)?))).collect()
     }
 
     /// The first moment of a slot after now: the bits above the level are those of now.

@@ -8,6 +8,7 @@
 //! | `conformance` | every kind of runner × each promise that it keeps |
 //! | `day` | the logic of an example over a virtual day |
 //! | `forgotten` | what a dropped environment fails the test for |
+//! | `dump` | what dumps tell of runners, and for how long nothing has moved |
 //! | `fan_in` | many into one, one to many |
 //! | `faults` | injected faults, coverage, convergence |
 //! | `owned` | owned state, callbacks, replies |
@@ -15,6 +16,7 @@
 //! | `sync_calls` | synchronous calls into a sequence |
 //! | `threads` | runners with a real thread, the pump of a thread |
 //! | `pumps` | the pump of the test's own thread, in virtual time |
+//! | `recent` | what is written down of ended tasks |
 //! | `repeating` | tasks that repeat, tokens that end them |
 //! | `mixed` | the big scenario, and the core's promises over seeds |
 
@@ -23,6 +25,7 @@ mod blocking;
 mod conformance;
 mod control;
 mod day;
+mod dump;
 mod fan_in;
 mod faults;
 mod forgotten;
@@ -33,6 +36,7 @@ mod owned;
 mod parallel;
 mod pauses;
 mod pumps;
+mod recent;
 mod repeating;
 mod scopes;
 mod seeds;

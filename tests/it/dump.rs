@@ -26,8 +26,9 @@ fn dump_works_while_every_worker_is_stuck() {
         pool.post_task_with(Priority::BestEffort.into(), || ()).expect("open");
     }
     pool.post_delayed_task(Duration::from_secs(3600), || ()).expect("open");
+    strand.post_task(|| ()).expect("open");
     let dump = pool.dump();
-    assert_eq!((dump.running.len(), dump.stats.queued, dump.stats.delayed, dump.workers), (2, 3, 1, 2));
+    assert_eq!((dump.running.len(), dump.stats.queued, dump.stats.delayed, dump.workers), (2, 4, 1, 2));
     assert_eq!(dump.waiting[2], (Priority::BestEffort, 3));
     assert!(dump.next_timer.is_some_and(|next| next > Duration::from_secs(3500)));
     let stuck = dump.running.iter().find(|task| task.name.is_some()).expect("it has a name");
@@ -35,9 +36,17 @@ fn dump_works_while_every_worker_is_stuck() {
     let text = dump.to_string();
     assert!(text.contains("\"stuck \\\"here\\\"\" of \"import\"") && text.contains("dump.rs"), "{text}");
     let json: serde_json::Value = serde_json::from_str(&dump.to_json()).expect("it is JSON");
-    assert_eq!(json["stats"]["queued"], 3);
+    assert_eq!(json["stats"]["queued"], 4);
+    let import = &json["runners"][0];
+    assert_eq!(
+        (&import["name"], &import["kind"], &import["queued"]),
+        (&"import".into(), &"sequenced".into(), &1.into())
+    );
+    assert!(import["capacity"].is_null() && import["no_progress_for_ns"].is_number() && import["is_closed"] == false);
     let named = json["running"].as_array().expect("a list").iter().find(|task| task["runner"] == "import");
     assert_eq!(named.expect("it is there")["name"], "stuck \"here\"");
+    let hour = &json["delayed"][0];
+    assert!(hour["name"].is_null() && hour["due_in_ns"].is_number() && hour["chain"][0].is_string());
     drop(open);
     pool.flush().expect("quiet");
     assert!(pool.dump().running.is_empty());

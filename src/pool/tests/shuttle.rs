@@ -53,6 +53,7 @@ fn pool(workers: usize) -> ThreadPool {
         stack_size: None,
         stall_threshold: std::time::Duration::from_secs(10),
         may_block_threshold: std::time::Duration::from_millis(10),
+        recent_tasks: 0,
         hooks: Hooks::default(),
     };
     let core = Core::new(settings, Arc::new(ManualClock::new(Moment::ORIGIN))).share();

@@ -23,14 +23,16 @@ use super::core::{Core, Here, set_here, set_own_pool, until_settled};
 use super::driven::{self, Told};
 use super::idle::Idle;
 use super::ledger::Count;
-use super::observe;
+use super::observe::{self, Running};
+use super::recent::Ended;
 use super::select::{self, Order};
 use super::slot::Slot;
 use crate::park::{self, Attention, Wait};
 use crate::sync::atomic::Ordering;
-use crate::task::current;
+use crate::task::current::{self, Name};
 use crate::task::panic::{drop_payload, message_of};
 use crate::task::raw::{Deliver, Discard, Opened, Runner, Tally, Task, Ticket, Turn, Verdict};
+use crate::task::recent::Recent;
 use crate::task::site::Site;
 use crate::task::traits::{Meta, Priority};
 use crate::time::Moment;
@@ -82,6 +84,10 @@ struct TurnState {
     tasks_max: u32,
     since: Option<Moment>,
     runner: Runner,
+    /// Where the runner's tasks are written down.
+    recent: Option<Arc<Recent>>,
+    /// Tasks are written down, there or for the pool.
+    is_written_down: bool,
 }
 
 /// The body of a worker thread.
@@ -122,7 +128,15 @@ impl Worker {
         }
         let here = Rc::new(Here { core: Arc::clone(core), index, owner, home });
         let runner = Runner { id: 0, name: None };
-        let turn = TurnState { class: Priority::UserVisible, tasks: 0, tasks_max: TURN_TASKS_MAX, since: None, runner };
+        let turn = TurnState {
+            class: Priority::UserVisible,
+            tasks: 0,
+            tasks_max: TURN_TASKS_MAX,
+            since: None,
+            runner,
+            recent: None,
+            is_written_down: core.journal.is_kept(None),
+        };
         Some(Self { here, picks: 0, random, mode: Mode::Active, turn })
     }
 
@@ -349,6 +363,9 @@ impl Worker {
         if self.turn.runner.name.take().is_some() {
             self.slot().publish_runner(None);
         }
+        if self.turn.recent.take().is_some() {
+            self.turn.is_written_down = self.core().journal.is_kept(None);
+        }
     }
 
     #[inline]
@@ -369,16 +386,16 @@ impl Worker {
         let _long = meta.is_long_running().then(park::waiting);
         #[cfg(feature = "testing")]
         let _told = Told::begin(&self.here, site);
-        if meta.is_extended() {
-            return self.run_extended(task, tally);
+        if meta.is_extended() || self.turn.is_written_down {
+            return self.run_observed(task, tally);
         }
         let verdict = task.run();
         self.conclude(verdict, site, meta, tally);
     }
 
-    /// Runs a task that has a name or a span.
+    /// Runs a task that has a name or a span, or is written down.
     #[cold]
-    fn run_extended(&self, task: Task, tally: Option<&Tally>) {
+    fn run_observed(&self, task: Task, tally: Option<&Tally>) {
         let (meta, site) = (task.meta(), task.site());
         let (name, span) = match task.extension() {
             Some(extension) => {
@@ -387,15 +404,43 @@ impl Worker {
             }
             None => (None, None),
         };
-        self.slot().publish_name(name.clone());
+        let is_named = name.is_some();
+        if is_named {
+            self.slot().publish_name(name.clone());
+        }
         let before = current::set_name(name);
+        let started = self.core().start_to_write_down(self.turn.recent.as_ref());
         let verdict = match span {
             Some(span) => span.in_scope(|| task.run()),
             None => task.run(),
         };
-        drop(current::set_name(before));
+        let name = current::set_name(before);
+        if let Some(started) = started {
+            self.write_down(&verdict, site, name, meta.priority(), started);
+        }
         self.conclude(verdict, site, meta, tally);
-        self.slot().publish_name(None);
+        if is_named {
+            self.slot().publish_name(None);
+        }
+    }
+
+    /// Writes down what has ended, unless it was cancelled before it could begin.
+    fn write_down(
+        &self,
+        verdict: &Verdict,
+        site: &'static Site,
+        name: Option<Name>,
+        priority: Priority,
+        started: Moment,
+    ) {
+        let panicked = match verdict {
+            Verdict::Void => return,
+            Verdict::Ran => false,
+            Verdict::Panicked(_) => true,
+            Verdict::Deliver(result) => result.panic_text().is_some(),
+        };
+        let running = Running { site, name, runner: self.turn.runner.name.clone() };
+        self.core().write_down(running, Ended { priority, started, panicked }, self.turn.recent.as_ref());
     }
 
     #[inline]
@@ -463,6 +508,11 @@ impl Turn for Worker {
             self.turn.runner.name.clone_from(&runner.name);
             self.slot().publish_runner(runner.name.clone());
         }
+    }
+
+    fn write_down_in(&mut self, ring: &Arc<Recent>) {
+        self.turn.recent = Some(Arc::clone(ring));
+        self.turn.is_written_down = true;
     }
 
     #[inline]

@@ -10,6 +10,7 @@ use crate::pool::ledger::Count;
 use crate::pool::pause::Pausable;
 use crate::pool::timer::Receiver;
 use crate::sync::atomic::Ordering;
+use crate::task::current::Name;
 use crate::task::handle::Waited;
 use crate::task::raw::{Discard, Erased, Task};
 use crate::task::traits::Priority;
@@ -81,5 +82,9 @@ impl Receiver for SequenceReceiver {
         drop_discarded(task, Discard::ShutDown);
         add(&sequence.shared.dropped_delayed);
         sequence.core.ledger.count(sequence.core.worker_index(), Count::DroppedDelayed);
+    }
+
+    fn runner_name(&self) -> Option<Name> {
+        self.0.object.runner.name.clone()
     }
 }

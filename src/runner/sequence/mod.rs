@@ -7,20 +7,23 @@ mod faces;
 
 use std::sync::Arc;
 
-use super::current;
 use super::lane::Lane;
+use super::{current, listed};
 use crate::error::{RejectReason, WaitError};
 use crate::park::{Bell, Wait};
 use crate::pool::bound::{Bound, Room};
 use crate::pool::core::{Core, OwnPool};
 use crate::pool::home::Home;
 use crate::pool::ledger::Count;
+use crate::pool::observe::Running;
+use crate::pool::recent::Ended;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::sync::thread::yield_now;
 use crate::task::current as task_current;
 use crate::task::panic::{Payload, catch};
 use crate::task::raw::{Discard, Erased, Runnable, Runner, Tally, Task, Ticket, Turn};
+use crate::task::recent::Recent;
 use crate::task::site::Site;
 use crate::task::traits::{Meta, Priority, TaskTraits};
 pub(crate) use faces::SequenceReceiver;
@@ -64,9 +67,20 @@ struct Shared {
 }
 
 /// What few sequences have, apart, so that the others are small.
-struct Extras {
-    bound: Option<Bound>,
-    home: Option<Arc<Home>>,
+#[derive(Default)]
+pub(crate) struct Extras {
+    pub(crate) bound: Option<Bound>,
+    pub(crate) home: Option<Arc<Home>>,
+    /// Where its tasks are written down.
+    pub(crate) recent: Option<Arc<Recent>>,
+}
+
+impl Extras {
+    /// In a box, if there are any.
+    fn boxed(self) -> Option<Box<Self>> {
+        let is_some = self.bound.is_some() || self.home.is_some() || self.recent.is_some();
+        is_some.then(|| Box::new(self))
+    }
 }
 
 /// The object that a runner's handles and tickets share.
@@ -110,14 +124,10 @@ fn read(counter: &AtomicU64) -> u64 {
 }
 
 impl Sequence {
-    pub(crate) fn new(
-        core: Arc<Core>,
-        traits: TaskTraits,
-        runner: Runner,
-        bound: Option<Bound>,
-        home: Option<Arc<Home>>,
-    ) -> Arc<Erased<Self>> {
-        Erased::new(Self {
+    pub(crate) fn new(core: Arc<Core>, traits: TaskTraits, runner: Runner, extras: Extras) -> Arc<Erased<Self>> {
+        let extras = extras.boxed();
+        let is_listed = runner.name.is_some() || extras.is_some();
+        let this = Erased::new(Self {
             lane: Lane::default(),
             tally: Tally::default(),
             control: AtomicU8::new(0),
@@ -127,10 +137,14 @@ impl Sequence {
             traits,
             runner,
             core,
-            extras: (bound.is_some() || home.is_some()).then(|| Box::new(Extras { bound, home })),
+            extras,
             turn_ended: Bell::new(),
             shared: Shared::default(),
-        })
+        });
+        if is_listed {
+            listed::list(this.object.core(), &this);
+        }
+        this
     }
 
     pub(crate) fn core(&self) -> &Arc<Core> {
@@ -144,8 +158,17 @@ impl Sequence {
     }
 
     #[inline]
-    fn bound(&self) -> Option<&Bound> {
+    pub(super) fn bound(&self) -> Option<&Bound> {
         self.extras.as_ref()?.bound.as_ref()
+    }
+
+    pub(super) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Where its tasks are written down, if they are.
+    pub(crate) fn recent(&self) -> Option<&Arc<Recent>> {
+        self.extras.as_ref()?.recent.as_ref()
     }
 
     /// The traits of a task of which nothing is said.
@@ -320,7 +343,13 @@ impl Sequence {
         core.ledger.count(core.worker_index(), Count::Started);
         tally.count(&tally.started);
         sequence.release();
+        let started = core.start_to_write_down(sequence.recent());
         let result = Self::call_in_turn(this, (site, meta), f);
+        if let Some(started) = started {
+            let running = Running { site, name: None, runner: sequence.runner.name.clone() };
+            let ended = Ended { priority: meta.priority(), started, panicked: result.is_err() };
+            core.write_down(running, ended, sequence.recent());
+        }
         if result.is_err() {
             tally.count(&tally.panicked);
             core.ledger.count(core.worker_index(), Count::Panicked);
@@ -529,6 +558,9 @@ impl Runnable for Sequence {
             return;
         }
         turn.enter(&sequence.runner);
+        if let Some(ring) = sequence.recent() {
+            turn.write_down_in(ring);
+        }
         let scope = current::Scope::enter(Arc::clone(&this));
         let has_progressed = sequence.drain(turn);
         drop(scope);

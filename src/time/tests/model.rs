@@ -171,10 +171,23 @@ impl Pair {
         let earliest = self.earliest();
         assert_eq!(self.wheel.len(), self.list.len());
         assert_eq!(self.wheel.next_deadline(), earliest);
+        self.check_first();
         let wake = self.wheel.next_wake();
         assert_eq!(wake.is_some(), earliest.is_some());
         assert!(wake <= earliest, "{wake:?} is after {earliest:?}");
         assert!(wake == earliest || wake > Some(self.now), "an early wake lies ahead");
+    }
+
+    /// The first few are those of the list.
+    fn check_first(&self) {
+        let mut sorted: Vec<_> = self.list.iter().filter(|(deadline, _)| *deadline != Moment::NEVER).collect();
+        sorted.sort();
+        for most in [0, 1, 5, usize::MAX] {
+            let first: Vec<_> =
+                self.wheel.first(most).into_iter().map(|(deadline, value)| (deadline, *value)).collect();
+            let expected: Vec<_> = sorted.iter().take(most).map(|pair| **pair).collect();
+            assert_eq!(first, expected);
+        }
     }
 
     /// Follows the wake-ups until nothing will be ripe any more.
