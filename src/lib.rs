@@ -53,7 +53,7 @@ pub use runner::{
     Barrier, BoxedTask, Close, EventBus, JobDelegate, JobHandle, MainThreadTaskRunner, MainThreadTaskRunnerBuilder,
     Overflow, ParallelTaskRunner, ParallelTaskRunnerBuilder, QuitHandle, RepeatingTaskHandle, RunnerStats, Scope,
     ScopedTaskHandle, SequenceBound, SequencedTaskRunner, SequencedTaskRunnerBuilder, SingleThreadTaskRunner,
-    SingleThreadTaskRunnerBuilder, Sleep, Subscription, TaskRunner, ThreadMode, TryScope, join_all, race, sleep,
+    SingleThreadTaskRunnerBuilder, Sleep, Subscription, TaskRunner, ThreadMode, Timer, TryScope, join_all, race, sleep,
 };
 pub use supervise::{Backoff, Exhausted, Jitter, RestartPolicy};
 pub use task::cancel::{CancelGuard, CancelReason, CancelToken, Cancelled};

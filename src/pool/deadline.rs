@@ -13,7 +13,7 @@ use crate::park::Parker;
 use crate::sync::thread::spawn_named;
 use crate::sync::unmodelled::{Mutex, OnceCell};
 use crate::task::cancel::CancelToken;
-use crate::task::raw::Task;
+use crate::task::raw::{Discard, Task};
 use crate::task::site::Site;
 use crate::task::traits::{Meta, TaskTraits};
 use crate::time::{Clock, Moment, SystemClock, TimerKey};
@@ -66,11 +66,11 @@ fn arm_driven(token: &CancelToken, limit: Duration, task: Task) -> Result<(), Ta
 struct RunsAtOnce;
 
 impl Receiver for RunsAtOnce {
-    fn ripen(&self, task: Task) {
+    fn ripen(self: Arc<Self>, task: Task) {
         drop(task.run());
     }
 
-    fn drop_unripe(&self, task: Task) {
+    fn drop_unripe(self: Arc<Self>, task: Task, _why: Discard) {
         drop(task);
     }
 

@@ -2,18 +2,20 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use super::ThreadPool;
 use super::bound::{Bound, Room};
 use super::core::Core;
+use super::delayed::Armed;
 use super::ledger::Count;
 use super::observe::Running;
-use super::task_builder::{Due, Spec, Target};
+use super::task_builder::{Due, Refused, Spec, Target};
 use super::timer::Receiver;
-use super::{DelayedTaskHandle, ThreadPool};
 use crate::error::{RejectReason, Rejected};
 use crate::sync::atomic::AtomicU64;
 use crate::task::current as task_current;
-use crate::task::handle::{Packet, PacketBody, Pending, TaskHandle};
+use crate::task::handle::{Packet, PacketBody, Waited};
 use crate::task::panic::{drop_payload, message_of};
 use crate::task::raw::{Tally, Task, Verdict};
 use crate::task::traits::{Meta, TaskTraits};
@@ -134,53 +136,33 @@ impl Target for PoolAnchor {
         }
     }
 
-    fn spawn<F, T>(&self, spec: Spec, f: F) -> TaskHandle<T>
+    fn queue_at<F, T>(&self, spec: &Spec, due: Due, packet: &Arc<Packet<F, T>>) -> Result<Option<Armed>, Refused>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
         let core = &self.0;
         let meta = Meta::new(spec.traits);
-        let packet = Packet::new(f, None, spec.location);
-        match core.enter(meta) {
-            Ok(entrance) => {
-                let body = PacketBody(Arc::clone(&packet));
-                core.take(entrance, Core::wrap_body(body, spec.location, meta, spec.name));
-            }
-            Err(reason) => {
-                packet.reject(reason);
-                let _ = core.reject((), spec.name, spec.location, None, reason);
-            }
-        }
-        TaskHandle::new(packet)
-    }
-
-    fn post_at<F>(&self, spec: Spec, due: Due, f: F) -> Result<DelayedTaskHandle, Rejected<F>>
-    where
-        F: FnOnce() + Send + 'static,
-    {
-        let core = &self.0;
-        let meta = Meta::new(spec.traits);
-        let packet = Packet::new(f, None, spec.location);
-        let body = PacketBody(Arc::clone(&packet));
-        let task = Core::wrap_body(body, spec.location, meta, spec.name.clone());
-        let refused = |task: Task, reason| {
-            drop(task);
-            core.reject((), spec.name, spec.location, None, reason)
+        let wrap = || {
+            let body = PacketBody(Arc::clone(packet));
+            Core::wrap_body(body, spec.location, meta, spec.name.clone())
         };
         let Due::At(due) = due else {
-            match core.enter(meta) {
-                Err(reason) => return Err(packet.take_back(|| refused(task, reason))),
-                Ok(entrance) => core.take(entrance, task),
-            }
-            return Ok(DelayedTaskHandle::immediate(packet));
+            let entrance = core.enter(meta)?;
+            core.take(entrance, wrap());
+            return Ok(None);
         };
         let receiver = Arc::clone(core) as Arc<dyn Receiver>;
         let accepted = || core.ledger.count(core.worker_index(), Count::PostedDelayed);
-        match core.insert_timer(due, task, Arc::clone(&receiver), accepted) {
-            Ok(inserted) => Ok(DelayedTaskHandle::timed(packet, core, receiver, inserted.key)),
-            Err(task) => Err(packet.take_back(|| refused(task, RejectReason::ShutDown))),
-        }
+        core.arm(due, wrap(), receiver, accepted).map(Some)
+    }
+
+    fn refuse(&self, spec: Spec, reason: RejectReason) -> Rejected<()> {
+        self.0.reject((), spec.name, spec.location, None, reason)
+    }
+
+    fn own_sequence(&self) -> Option<Arc<dyn Waited>> {
+        None
     }
 
     type Anchor = Self;
@@ -196,6 +178,10 @@ impl Target for PoolAnchor {
     fn now(&self) -> Moment {
         self.0.clock.now()
     }
+
+    fn wall(&self) -> SystemTime {
+        self.0.clock.wall()
+    }
 }
 
 impl Target for ThreadPool {
@@ -207,19 +193,20 @@ impl Target for ThreadPool {
         self.0.anchor.post_with(spec, parts, wrap)
     }
 
-    fn spawn<F, T>(&self, spec: Spec, f: F) -> TaskHandle<T>
+    fn queue_at<F, T>(&self, spec: &Spec, due: Due, packet: &Arc<Packet<F, T>>) -> Result<Option<Armed>, Refused>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        Target::spawn(&self.0.anchor, spec, f)
+        self.0.anchor.queue_at(spec, due, packet)
     }
 
-    fn post_at<F>(&self, spec: Spec, due: Due, f: F) -> Result<DelayedTaskHandle, Rejected<F>>
-    where
-        F: FnOnce() + Send + 'static,
-    {
-        self.0.anchor.post_at(spec, due, f)
+    fn refuse(&self, spec: Spec, reason: RejectReason) -> Rejected<()> {
+        self.0.anchor.refuse(spec, reason)
+    }
+
+    fn own_sequence(&self) -> Option<Arc<dyn Waited>> {
+        None
     }
 
     type Anchor = PoolAnchor;
@@ -234,5 +221,9 @@ impl Target for ThreadPool {
 
     fn now(&self) -> Moment {
         self.core().clock.now()
+    }
+
+    fn wall(&self) -> SystemTime {
+        self.core().clock.wall()
     }
 }

@@ -3,13 +3,16 @@
 
 use std::borrow::Cow;
 use std::panic::Location;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use super::DelayedTaskHandle;
+use super::delayed::Armed;
 use crate::error::{RejectReason, Rejected};
 use crate::task::cancel::CancelToken;
 use crate::task::current::{Name, name_of};
-use crate::task::handle::TaskHandle;
+use crate::task::handle::{Packet, Pending, TaskHandle, Waited};
+use crate::task::raw::Task;
 use crate::task::traits::{Priority, TaskTraits};
 use crate::time::Moment;
 
@@ -42,16 +45,59 @@ pub trait Target {
         self.post_with(spec, f, |f| f)
     }
 
-    /// Posts a task with a handle.
-    fn spawn<F, T>(&self, spec: Spec, f: F) -> TaskHandle<T>
+    /// Queues the task of a packet, or arms a timer for it.
+    fn queue_at<F, T>(&self, spec: &Spec, due: Due, packet: &Arc<Packet<F, T>>) -> Result<Option<Armed>, Refused>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static;
 
+    /// Counts a refused post, and tells.
+    fn refuse(&self, spec: Spec, reason: RejectReason) -> Rejected<()>;
+
+    /// The sequence that its tasks run on, if it is one.
+    fn own_sequence(&self) -> Option<Arc<dyn Waited>>;
+
+    /// Posts a task with a handle.
+    fn spawn<F, T>(&self, spec: Spec, f: F) -> TaskHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.spawn_at(spec, Due::Now, f)
+    }
+
+    /// Posts a task with a handle that waits for its time.
+    fn spawn_at<F, T>(&self, spec: Spec, due: Due, f: F) -> TaskHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let packet = Packet::new(f, self.own_sequence(), spec.location);
+        match self.queue_at(&spec, due, &packet) {
+            Ok(Some(armed)) => packet.arm(Box::new(armed)),
+            Ok(None) => {}
+            Err(refused) => {
+                packet.reject(refused.reason);
+                let _ = self.refuse(spec, refused.reason);
+            }
+        }
+        TaskHandle::new(packet)
+    }
+
     /// Posts a task that waits for its time.
     fn post_at<F>(&self, spec: Spec, due: Due, f: F) -> Result<DelayedTaskHandle, Rejected<F>>
     where
-        F: FnOnce() + Send + 'static;
+        F: FnOnce() + Send + 'static,
+    {
+        let packet = Packet::new(f, self.own_sequence(), spec.location);
+        match self.queue_at(&spec, due, &packet) {
+            Ok(armed) => Ok(DelayedTaskHandle::new(packet, armed)),
+            Err(Refused { reason, task }) => Err(packet.take_back(|| {
+                drop(task);
+                self.refuse(spec, reason)
+            })),
+        }
+    }
 
     /// The same target, held by one of its own tasks: it keeps no thread alive.
     type Anchor: Target + Clone + Send + Sync + 'static;
@@ -65,13 +111,33 @@ pub trait Target {
     /// The clock that delays go by.
     fn now(&self) -> Moment;
 
+    /// The time of day, which may jump.
+    fn wall(&self) -> SystemTime;
+
     /// As [`post_at`](Self::post_at), counted from now.
     fn post_delayed<F>(&self, spec: Spec, delay: Duration, f: F) -> Result<DelayedTaskHandle, Rejected<F>>
     where
         F: FnOnce() + Send + 'static,
     {
-        let due = if delay.is_zero() { Due::Now } else { Due::At(self.now().saturating_add(delay)) };
-        self.post_at(spec, due, f)
+        self.post_at(spec, self.due_after(delay), f)
+    }
+
+    /// The end of a delay that begins now.
+    fn due_after(&self, delay: Duration) -> Due {
+        if delay.is_zero() { Due::Now } else { Due::At(self.now().saturating_add(delay)) }
+    }
+}
+
+/// Why a packet was not queued, and what was made for it: dropped after the packet has ended.
+#[derive(Debug)]
+pub struct Refused {
+    pub(crate) reason: RejectReason,
+    pub(crate) task: Option<Task>,
+}
+
+impl From<RejectReason> for Refused {
+    fn from(reason: RejectReason) -> Self {
+        Self { reason, task: None }
     }
 }
 
@@ -104,11 +170,13 @@ pub struct TaskBuilder<'a, R> {
     name: Option<Name>,
     delay: Duration,
     token: Option<CancelToken>,
+    /// A panic, or an error, ends a task that repeats.
+    ends_on: (bool, bool),
 }
 
 impl<'a, R: Target> TaskBuilder<'a, R> {
     pub(crate) fn new(target: &'a R, traits: TaskTraits) -> Self {
-        Self { target, traits, name: None, delay: Duration::ZERO, token: None }
+        Self { target, traits, name: None, delay: Duration::ZERO, token: None, ends_on: (false, false) }
     }
 
     /// A name, shown in reports, spans and [`current::task_name`](crate::current::task_name).
@@ -133,6 +201,23 @@ impl<'a, R: Target> TaskBuilder<'a, R> {
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
+    }
+
+    /// The first panic ends a task that repeats; without this it goes on (DLY-6).
+    pub fn end_on_panic(mut self) -> Self {
+        self.ends_on.0 = true;
+        self
+    }
+
+    /// The first error ends a task that repeats and may fail; without this it goes on (DLY-6).
+    pub fn end_on_error(mut self) -> Self {
+        self.ends_on.1 = true;
+        self
+    }
+
+    /// What ends a task that repeats: a panic, an error.
+    pub(crate) fn ends_on(&self) -> (bool, bool) {
+        self.ends_on
     }
 
     /// What is posted to.
@@ -199,7 +284,10 @@ impl<'a, R: Target> TaskBuilder<'a, R> {
         Ok(posted)
     }
 
-    /// Posts the closure and keeps its result; the delay does not apply.
+    /// Posts the closure and keeps its result for the handle; a rejection surfaces in [`TaskHandle::join`].
+    ///
+    /// While the [`delay`](Self::delay) is not over, [`TaskHandle::cancel`] takes the task out of the timers and drops its closure at once, as does a
+    /// token's signal (DLY-2).
     #[track_caller]
     pub fn spawn<F, T>(mut self, f: F) -> TaskHandle<T>
     where
@@ -207,7 +295,7 @@ impl<'a, R: Target> TaskBuilder<'a, R> {
         T: Send + 'static,
     {
         let spec = self.spec();
-        let handle = self.target.spawn(spec, f);
+        let handle = self.target.spawn_at(spec, self.target.due_after(self.delay), f);
         if let Some(token) = self.token() {
             handle.bind(&token);
         }

@@ -11,9 +11,11 @@ use crate::error::{RejectReason, WaitError};
 use crate::park::{Bell, Wait};
 use crate::pool::bound::{Bound, Room};
 use crate::pool::core::{Core, until_settled};
+use crate::pool::delayed::Armed;
 use crate::pool::discard::drop_discarded;
 use crate::pool::ledger::Count;
 use crate::pool::pause::Pausable;
+use crate::pool::task_builder::Refused;
 use crate::pool::timer::Receiver;
 use crate::queue::steal::Injector;
 use crate::sync::Mutex;
@@ -23,6 +25,7 @@ use crate::task::current::{self, Name};
 use crate::task::raw::{Discard, Erased, Opened, Runnable, Runner, Tally, Task, Ticket, Turn};
 use crate::task::recent::Recent;
 use crate::task::traits::{Meta, Priority, TaskTraits};
+use crate::time::Moment;
 
 pub(super) const CLOSED: u8 = 1;
 pub(super) const DISCARDING: u8 = 2;
@@ -95,6 +98,35 @@ impl Parallel {
             bound.release();
         }
         admitted.map(|()| Room::Reserved)
+    }
+
+    /// Arms a timer. One that a discarding close did not see is taken back: the lock of the timers orders the flag before this look.
+    pub(super) fn arm(this: &Arc<Erased<Self>>, due: Moment, task: Task) -> Result<Armed, Refused> {
+        let parallel = &this.object;
+        let accepted = || {
+            parallel.core.ledger.count(parallel.core.worker_index(), Count::PostedDelayed);
+            add(&parallel.posted_delayed);
+        };
+        let armed = parallel.core.arm(due, task, Arc::clone(this) as _, accepted)?;
+        if parallel.control() & DISCARDING != 0 {
+            armed.remove();
+        }
+        Ok(armed)
+    }
+
+    pub(super) fn close(this: &Arc<Erased<Self>>, is_discarding: bool) {
+        let parallel = &this.object;
+        let flags = if is_discarding { CLOSED | DISCARDING } else { CLOSED };
+        // ORDER parallel.close: Release; pairs with parallel.control.
+        parallel.control.fetch_or(flags, Ordering::Release);
+        if let Some(bound) = &parallel.bound {
+            bound.end_waits();
+        }
+        if is_discarding {
+            parallel.core.pauses.end_of(parallel.runner.id);
+            let receiver = Arc::clone(this) as Arc<dyn Receiver>;
+            parallel.core.timers.drop_all_of(&receiver, || parallel.stats().delayed > 0);
+        }
     }
 
     pub(super) fn drop_oldest(&self, bound: &Bound) {
@@ -322,30 +354,31 @@ impl Runnable for Parallel {
 }
 
 /// A task of the runner whose delay is over, or never will be.
-pub(super) struct ParallelReceiver(pub(super) Arc<Erased<Parallel>>);
-
-impl Receiver for ParallelReceiver {
-    fn ripen(&self, task: Task) {
-        let parallel = &self.0.object;
-        if parallel.control() & DISCARDING != 0 || !parallel.core.tracker.admit(task.meta()) {
-            return self.drop_unripe(task);
+impl Receiver for Erased<Parallel> {
+    fn ripen(self: Arc<Self>, task: Task) {
+        let parallel = &self.object;
+        if parallel.control() & DISCARDING != 0 {
+            return self.drop_unripe(task, Discard::Closed);
+        }
+        if !parallel.core.tracker.admit(task.meta()) {
+            return self.drop_unripe(task, Discard::ShutDown);
         }
         if let Some(bound) = &parallel.bound {
             bound.add_ripe();
         }
         parallel.core.ledger.count(parallel.core.worker_index(), Count::Ripened);
         add(&parallel.ripened);
-        Parallel::queue(&self.0, task);
+        Parallel::queue(&self, task);
     }
 
-    fn drop_unripe(&self, task: Task) {
-        let parallel = &self.0.object;
-        drop_discarded(task, Discard::ShutDown);
+    fn drop_unripe(self: Arc<Self>, task: Task, why: Discard) {
+        let parallel = &self.object;
+        drop_discarded(task, why);
         add(&parallel.dropped_delayed);
         parallel.core.ledger.count(parallel.core.worker_index(), Count::DroppedDelayed);
     }
 
     fn runner_name(&self) -> Option<Name> {
-        self.0.object.runner.name.clone()
+        self.object.runner.name.clone()
     }
 }

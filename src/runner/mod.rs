@@ -22,6 +22,7 @@ mod single;
 mod slots;
 mod sync_call;
 mod task_runner;
+mod timer;
 
 #[cfg(test)]
 mod tests;
@@ -51,3 +52,4 @@ pub use sequence::RunnerStats;
 pub use sequenced::{Close, SequencedTaskRunner, SequencedTaskRunnerBuilder};
 pub use single::{SingleThreadTaskRunner, SingleThreadTaskRunnerBuilder, ThreadMode};
 pub use task_runner::{BoxedTask, TaskRunner, runner};
+pub use timer::Timer;

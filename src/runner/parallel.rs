@@ -1,11 +1,11 @@
 //! Bounded concurrency: the handle of a parallel runner.
 #![forbid(unsafe_code)]
 
-use super::group::{CLOSED, DISCARDING, Parallel, ParallelReceiver, add};
+use super::group::{CLOSED, Parallel, add};
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::sequence::RunnerStats;
 use super::sequenced::Close;
@@ -15,16 +15,15 @@ use crate::error::{BuildError, RejectReason, Rejected, WaitError};
 use crate::park::{Bell, Wait};
 use crate::pool::bound::{Bound, Overflow, Room};
 use crate::pool::core::Core;
-use crate::pool::ledger::Count;
+use crate::pool::delayed::Armed;
 use crate::pool::pause::{Pausable, Pause};
-use crate::pool::task_builder::{Due, Spec, Target};
-use crate::pool::timer::Receiver;
+use crate::pool::task_builder::{Due, Refused, Spec, Target};
 use crate::pool::{DelayedTaskHandle, TaskBuilder, ThreadPool};
 use crate::queue::steal::Injector;
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU8, AtomicU64};
 use crate::task::current::{self, Name, name_of};
-use crate::task::handle::{Packet, PacketBody, Pending, TaskHandle};
+use crate::task::handle::{Packet, PacketBody, TaskHandle, Waited};
 use crate::task::raw::{Erased, Runner, Tally, Task};
 use crate::task::recent::{Recent, RecentTask};
 use crate::task::traits::{Meta, TaskTraits};
@@ -179,17 +178,9 @@ impl ParallelTaskRunner {
         Parallel::flush(&self.0, Wait::on("an idle parallel runner").at_most(Some(limit)))
     }
 
-    /// Refuses posts from now on; with [`Close::Discard`] what has not started is dropped when its turn comes. Returns at once.
+    /// Refuses posts from now on; with [`Close::Discard`] what has not started is dropped: queued tasks when their turn comes, delayed ones at once. Returns at once.
     pub fn close(&self, how: Close) {
-        let flags = if how == Close::Discard { CLOSED | DISCARDING } else { CLOSED };
-        // ORDER parallel.close: Release; pairs with parallel.control.
-        self.parallel().control.fetch_or(flags, Ordering::Release);
-        if let Some(bound) = &self.parallel().bound {
-            bound.end_waits();
-        }
-        if how == Close::Discard {
-            self.parallel().core.pauses.end_of(self.parallel().runner.id);
-        }
+        Parallel::close(&self.0, how == Close::Discard);
     }
 
     /// The runner's counters.
@@ -236,57 +227,34 @@ impl Target for ParallelTaskRunner {
         }
     }
 
-    fn spawn<F, T>(&self, spec: Spec, f: F) -> TaskHandle<T>
+    fn queue_at<F, T>(&self, spec: &Spec, due: Due, packet: &Arc<Packet<F, T>>) -> Result<Option<Armed>, Refused>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let packet = Packet::new(f, None, spec.location);
-        let meta = Meta::new(spec.traits);
-        match self.parallel().admit(meta) {
-            Err(reason) => {
-                packet.reject(reason);
-                let _ = self.reject((), spec, reason);
-            }
-            Ok(room) => {
-                let body = PacketBody(Arc::clone(&packet));
-                self.take(room, Core::wrap_body(body, spec.location, meta, spec.name));
-            }
-        }
-        TaskHandle::new(packet)
-    }
-
-    fn post_at<F>(&self, spec: Spec, due: Due, f: F) -> Result<DelayedTaskHandle, Rejected<F>>
-    where
-        F: FnOnce() + Send + 'static,
-    {
         let parallel = self.parallel();
         let meta = Meta::new(spec.traits);
-        let packet = Packet::new(f, None, spec.location);
-        let task = Core::wrap_body(PacketBody(Arc::clone(&packet)), spec.location, meta, spec.name.clone());
-        let refused = |task: Task, reason| {
-            drop(task);
-            self.reject((), spec.clone(), reason)
+        let wrap = || {
+            let body = PacketBody(Arc::clone(packet));
+            Core::wrap_body(body, spec.location, meta, spec.name.clone())
         };
         let Due::At(due) = due else {
-            match parallel.admit(meta) {
-                Err(reason) => return Err(packet.take_back(|| refused(task, reason))),
-                Ok(room) => self.take(room, task),
-            }
-            return Ok(DelayedTaskHandle::immediate(packet));
+            let room = parallel.admit(meta)?;
+            self.take(room, wrap());
+            return Ok(None);
         };
         if parallel.control() & CLOSED != 0 {
-            return Err(packet.take_back(|| refused(task, RejectReason::Closed)));
+            return Err(RejectReason::Closed.into());
         }
-        let receiver: Arc<dyn Receiver> = Arc::new(ParallelReceiver(Arc::clone(&self.0)));
-        let accepted = || {
-            parallel.core.ledger.count(parallel.core.worker_index(), Count::PostedDelayed);
-            add(&parallel.posted_delayed);
-        };
-        match parallel.core.insert_timer(due, task, Arc::clone(&receiver), accepted) {
-            Ok(inserted) => Ok(DelayedTaskHandle::timed(packet, &parallel.core, receiver, inserted.key)),
-            Err(task) => Err(packet.take_back(|| refused(task, RejectReason::ShutDown))),
-        }
+        Parallel::arm(&self.0, due, wrap()).map(Some)
+    }
+
+    fn refuse(&self, spec: Spec, reason: RejectReason) -> Rejected<()> {
+        self.reject((), spec, reason)
+    }
+
+    fn own_sequence(&self) -> Option<Arc<dyn Waited>> {
+        None
     }
 
     type Anchor = Self;
@@ -301,6 +269,10 @@ impl Target for ParallelTaskRunner {
 
     fn now(&self) -> Moment {
         self.parallel().core.clock.now()
+    }
+
+    fn wall(&self) -> SystemTime {
+        self.parallel().core.clock.wall()
     }
 }
 

@@ -4,20 +4,21 @@
 //! drops it at once. A tick that finds no body ends the series.
 #![forbid(unsafe_code)]
 
+use std::error::Error as StdError;
 use std::fmt;
 use std::sync::{Arc, Weak};
 use std::task::Wake;
 
-use crate::error::{RejectReason, Rejected};
+use crate::error::{BoxError, RejectReason, Rejected};
 use crate::pool::task_builder::{Due, Spec, Target};
 use crate::pool::{DelayedTaskHandle, TaskBuilder, ThreadPool};
-use crate::runner::SequencedTaskRunner;
+use crate::runner::{ParallelTaskRunner, SequencedTaskRunner};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::task::cancel::{CancelToken, Cancelled};
-use crate::task::panic::{catch, drop_quietly};
+use crate::task::panic::{Payload, catch, drop_quietly};
 use crate::task::traits::TaskTraits;
-use crate::time::{Moment, Schedule};
+use crate::time::{Schedule, Ticks};
 
 /// A task that repeats until it is stopped.
 ///
@@ -26,7 +27,7 @@ use crate::time::{Moment, Schedule};
 /// # Guarantees (DLY-6)
 ///
 /// - It never overlaps itself: the next tick is armed when the one before is over.
-/// - A panic is reported like any other and counted; the task goes on.
+/// - A panic is reported like any other and counted; the task goes on, unless [`end_on_panic`](TaskBuilder::end_on_panic) was said.
 /// - [`stop`](Self::stop) is final, from inside and outside. From outside, a body that does not run just then is dropped at once, on that thread; else when its
 ///   tick is over.
 #[derive(Clone)]
@@ -59,6 +60,21 @@ impl RepeatingTaskHandle {
     }
 }
 
+impl RepeatingTaskHandle {
+    /// Ticks of a [`try_repeat`](TaskBuilder::try_repeat) that returned an error.
+    #[must_use]
+    pub fn errors(&self) -> u64 {
+        // Relaxed: a count.
+        self.0.counters().errors.load(Ordering::Relaxed)
+    }
+
+    /// The last of those errors; the ones before are gone.
+    #[must_use]
+    pub fn last_error(&self) -> Option<Arc<dyn StdError + Send + Sync>> {
+        self.0.counters().last_error.lock().clone()
+    }
+}
+
 impl fmt::Debug for RepeatingTaskHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RepeatingTaskHandle")
@@ -73,6 +89,8 @@ struct Counters {
     stopped: AtomicBool,
     runs: AtomicU64,
     panics: AtomicU64,
+    errors: AtomicU64,
+    last_error: Mutex<Option<Arc<dyn StdError + Send + Sync>>>,
 }
 
 impl Counters {
@@ -81,10 +99,27 @@ impl Counters {
         self.stopped.load(Ordering::SeqCst)
     }
 
-    /// True when this call stopped it.
-    fn stop(&self) -> bool {
+    fn stop(&self) {
         // ORDER repeating.stop: SeqCst; pairs with repeating.stopped.
-        !self.stopped.swap(true, Ordering::SeqCst)
+        self.stopped.store(true, Ordering::SeqCst);
+    }
+
+    /// Counts a run, and keeps its error.
+    fn count(&self, result: Result<Option<BoxError>, Payload>) -> Result<(), Payload> {
+        match &result {
+            // Relaxed: counts.
+            Err(_) => _ = self.panics.fetch_add(1, Ordering::Relaxed),
+            Ok(Some(_)) => _ = self.errors.fetch_add(1, Ordering::Relaxed),
+            Ok(None) => {}
+        }
+        // Relaxed: as above.
+        self.runs.fetch_add(1, Ordering::Relaxed);
+        result.map(|error| {
+            if let Some(error) = error {
+                let before = self.last_error.lock().replace(error.into());
+                drop_quietly(before);
+            }
+        })
     }
 }
 
@@ -92,13 +127,53 @@ impl Counters {
 trait Series: Send + Sync {
     fn counters(&self) -> &Counters;
     fn stop(&self);
+    fn tick(self: Arc<Self>);
+}
+
+/// What ends a series besides a stop.
+#[derive(Clone, Copy, Debug, Default)]
+struct EndsOn {
+    panic: bool,
+    error: bool,
+}
+
+/// How a task repeats.
+struct Rules {
+    schedule: Schedule,
+    token: Option<CancelToken>,
+    ends_on: EndsOn,
+}
+
+impl Rules {
+    fn plain(schedule: Schedule) -> Self {
+        Self { schedule, token: None, ends_on: EndsOn::default() }
+    }
+}
+
+/// What a body returns.
+trait Outcome: 'static {
+    /// The error, if it is one.
+    fn failure(self) -> Option<BoxError>;
+}
+
+impl Outcome for () {
+    fn failure(self) -> Option<BoxError> {
+        None
+    }
+}
+
+impl Outcome for Result<(), BoxError> {
+    fn failure(self) -> Option<BoxError> {
+        self.err()
+    }
 }
 
 /// A task that repeats.
 struct Repeating<R, F> {
     runner: R,
     spec: Spec,
-    schedule: Schedule,
+    ends_on: EndsOn,
+    ticks: Mutex<Ticks>,
     /// The body, while no tick runs.
     body: Mutex<Option<F>>,
     /// The first tick was accepted. Until then the body is the poster's.
@@ -110,32 +185,31 @@ struct Repeating<R, F> {
     counters: Counters,
 }
 
-impl<R, F> Repeating<R, F>
+impl<R, F, O> Repeating<R, F>
 where
     R: Target + Send + Sync + 'static,
-    F: FnMut() + Send + 'static,
+    F: FnMut() -> O + Send + 'static,
+    O: Outcome,
 {
-    fn begin(
-        runner: R,
-        spec: Spec,
-        schedule: Schedule,
-        token: Option<CancelToken>,
-        body: F,
-    ) -> Result<RepeatingTaskHandle, Rejected<F>> {
+    fn begin(runner: R, spec: Spec, rules: Rules, body: F) -> Result<RepeatingTaskHandle, Rejected<F>> {
+        let Rules { schedule, token, ends_on } = rules;
         if token.as_ref().is_some_and(CancelToken::is_cancelled) {
             return Err(Rejected::new(RejectReason::Cancelled, body));
         }
-        let due = schedule.first(runner.now());
+        let ticks = Ticks::begin(&schedule, runner.now());
+        let first = ticks.due();
         let this = Arc::new(Self {
             runner,
             spec,
-            schedule,
+            ends_on,
+            ticks: Mutex::new(ticks),
             body: Mutex::new(Some(body)),
             accepted: AtomicBool::new(false),
             bound: Mutex::new(None),
             armed: Mutex::new(None),
             counters: Counters::default(),
         });
+        let due = if first <= this.runner.now() { Due::Now } else { Due::At(first) };
         match this.arm(due) {
             Ok(()) => {
                 // ORDER repeating.accept: SeqCst; of an end that comes just now and this, one sees the other; pairs with repeating.accepted.
@@ -160,7 +234,8 @@ where
 
     /// Ends the series when the token is signalled.
     fn bind(self: &Arc<Self>, token: &CancelToken) {
-        match token.bind(Arc::new(Stops(Arc::downgrade(self)))) {
+        let this = Arc::clone(self) as Arc<dyn Series>;
+        match token.bind(Arc::new(Stops(Arc::downgrade(&this)))) {
             None => self.stop(),
             Some(bound) => *self.bound.lock() = Some(bound),
         }
@@ -171,50 +246,20 @@ where
     }
 
     /// Arms the next tick.
-    fn arm(self: &Arc<Self>, due: Moment) -> Result<(), RejectReason> {
-        let this = Arc::clone(self) as Arc<Self>;
-        let due_at = if due <= self.runner.now() { Due::Now } else { Due::At(due) };
-        let tick = Tick { series: this, has_run: false };
-        let armed = self.runner.post_at(self.spec.clone(), due_at, move || tick.run(due));
+    fn arm(self: &Arc<Self>, due: Due) -> Result<(), RejectReason> {
+        let tick = Tick { series: Arc::clone(self) as _, has_run: false };
+        let armed = self.runner.post_at(self.spec.clone(), due, move || tick.run());
         let armed = armed.map_err(|rejected| rejected.reason())?;
         let before = self.armed.lock().replace(armed);
         drop(before);
         Ok(())
     }
-
-    fn tick(self: &Arc<Self>, due: Moment) {
-        let Some(mut body) = self.body.lock().take() else { return };
-        if self.counters.is_stopped() {
-            return drop(body);
-        }
-        let result = catch(&mut body);
-        // Relaxed: counts.
-        self.counters.runs.fetch_add(1, Ordering::Relaxed);
-        if result.is_err() {
-            // Relaxed: as above.
-            self.counters.panics.fetch_add(1, Ordering::Relaxed);
-        }
-        *self.body.lock() = Some(body);
-        let next = self.schedule.next(due, self.runner.now());
-        // WHY looked at after the body is back: who stops it from now on finds it there.
-        if self.counters.is_stopped() || self.arm(next).is_err() || self.counters.is_stopped() {
-            self.stop();
-        }
-        if let Err(payload) = result {
-            // To the boundary of the task, which reports it.
-            std::panic::resume_unwind(payload);
-        }
-    }
 }
 
 /// Ends a series when it is woken.
-struct Stops<R, F>(Weak<Repeating<R, F>>);
+struct Stops(Weak<dyn Series>);
 
-impl<R, F> Wake for Stops<R, F>
-where
-    R: Target + Send + Sync + 'static,
-    F: FnMut() + Send + 'static,
-{
+impl Wake for Stops {
     fn wake(self: Arc<Self>) {
         if let Some(series) = self.0.upgrade() {
             series.stop();
@@ -223,31 +268,19 @@ where
 }
 
 /// One armed tick. Dropped unrun, by a shutdown or a closed runner, it ends the series.
-struct Tick<R, F>
-where
-    R: Target + Send + Sync + 'static,
-    F: FnMut() + Send + 'static,
-{
-    series: Arc<Repeating<R, F>>,
+struct Tick {
+    series: Arc<dyn Series>,
     has_run: bool,
 }
 
-impl<R, F> Tick<R, F>
-where
-    R: Target + Send + Sync + 'static,
-    F: FnMut() + Send + 'static,
-{
-    fn run(mut self, due: Moment) {
+impl Tick {
+    fn run(mut self) {
         self.has_run = true;
-        self.series.tick(due);
+        Arc::clone(&self.series).tick();
     }
 }
 
-impl<R, F> Drop for Tick<R, F>
-where
-    R: Target + Send + Sync + 'static,
-    F: FnMut() + Send + 'static,
-{
+impl Drop for Tick {
     fn drop(&mut self) {
         if !self.has_run {
             self.series.stop();
@@ -255,13 +288,43 @@ where
     }
 }
 
-impl<R, F> Series for Repeating<R, F>
+impl<R, F, O> Series for Repeating<R, F>
 where
     R: Target + Send + Sync + 'static,
-    F: FnMut() + Send + 'static,
+    F: FnMut() -> O + Send + 'static,
+    O: Outcome,
 {
     fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    fn tick(self: Arc<Self>) {
+        let Some(mut body) = self.body.lock().take() else { return };
+        if self.counters.is_stopped() {
+            return drop(body);
+        }
+        let result = catch(&mut body).map(O::failure);
+        let is_last = match &result {
+            Err(_) => self.ends_on.panic,
+            Ok(failure) => self.ends_on.error && failure.is_some(),
+        };
+        let result = self.counters.count(result);
+        *self.body.lock() = Some(body);
+        let now = self.runner.now();
+        let next = {
+            let mut ticks = self.ticks.lock();
+            ticks.advance(now);
+            ticks.due()
+        };
+        // WHY by the wheel, though it may be due: a queue that is full then does not end the series, and no caller runs it in here.
+        // WHY looked at after the body is back: who stops it from now on finds it there.
+        if is_last || self.counters.is_stopped() || self.arm(Due::At(next)).is_err() || self.counters.is_stopped() {
+            self.stop();
+        }
+        if let Err(payload) = result {
+            // To the boundary of the task, which reports it.
+            std::panic::resume_unwind(payload);
+        }
     }
 
     fn stop(&self) {
@@ -294,7 +357,7 @@ impl ThreadPool {
     where
         F: FnMut() + Send + 'static,
     {
-        Repeating::begin(self.anchor(), Spec::here(TaskTraits::default()), schedule.into(), None, f)
+        Repeating::begin(self.anchor(), Spec::here(TaskTraits::default()), Rules::plain(schedule.into()), f)
     }
 }
 
@@ -330,7 +393,26 @@ impl SequencedTaskRunner {
     where
         F: FnMut() + Send + 'static,
     {
-        Repeating::begin(self.anchor(), self.task().spec(), schedule.into(), None, f)
+        Repeating::begin(self.anchor(), self.task().spec(), Rules::plain(schedule.into()), f)
+    }
+}
+
+impl ParallelTaskRunner {
+    /// Runs a closure again and again, in a free place each time.
+    ///
+    /// # Errors
+    ///
+    /// As [`post_task`](Self::post_task).
+    #[track_caller]
+    pub fn post_repeating_task<F>(
+        &self,
+        schedule: impl Into<Schedule>,
+        f: F,
+    ) -> Result<RepeatingTaskHandle, Rejected<F>>
+    where
+        F: FnMut() + Send + 'static,
+    {
+        Repeating::begin(self.anchor(), self.task().spec(), Rules::plain(schedule.into()), f)
     }
 }
 
@@ -346,9 +428,48 @@ impl<R: Target> TaskBuilder<'_, R> {
         F: FnMut() + Send + 'static,
     {
         let spec = self.spec();
-        let schedule = schedule.into();
-        let schedule = self.first_delay().map_or(schedule.clone(), |delay| schedule.initial_delay(delay));
+        Repeating::begin(self.target().anchor(), spec, self.rules(schedule.into()), f)
+    }
+
+    /// As [`repeat`](Self::repeat), for a closure that may fail. An error is counted, the last one kept, and the task goes on, unless
+    /// [`end_on_error`](Self::end_on_error) was said (DLY-6).
+    ///
+    /// ```
+    /// use overstrand::ThreadPool;
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// let pool = ThreadPool::builder().workers(1).build()?;
+    /// let (tell, told) = std::sync::mpsc::sync_channel(0);
+    /// let poll = pool.task().end_on_error().try_repeat(Duration::from_millis(1), move || {
+    ///     tell.send("polled")?;
+    ///     Ok("not a number".parse::<u32>().map(drop)?)
+    /// })?;
+    /// assert_eq!(told.iter().collect::<Vec<_>>(), ["polled"], "the first error was the end");
+    /// assert!(poll.is_stopped());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected`] gives the closure back.
+    #[track_caller]
+    pub fn try_repeat<F>(mut self, schedule: impl Into<Schedule>, f: F) -> Result<RepeatingTaskHandle, Rejected<F>>
+    where
+        F: FnMut() -> Result<(), BoxError> + Send + 'static,
+    {
+        let spec = self.spec();
+        Repeating::begin(self.target().anchor(), spec, self.rules(schedule.into()), f)
+    }
+
+    fn rules(mut self, schedule: Schedule) -> Rules {
+        let (panic, error) = self.ends_on();
         let token = self.token();
-        Repeating::begin(self.target().anchor(), spec, schedule, token, f)
+        let schedule = match self.first_delay() {
+            Some(delay) => schedule.initial_delay(delay),
+            None => schedule,
+        };
+        Rules { schedule, token, ends_on: EndsOn { panic, error } }
     }
 }

@@ -5,20 +5,20 @@ use std::borrow::Cow;
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use super::sequence::{Extras, RunnerStats, Sequence, SequenceReceiver};
+use super::sequence::{Extras, RunnerStats, Sequence};
 use super::{current, next_id};
 use crate::error::{BuildError, RejectReason, Rejected, WaitError};
 use crate::park::Wait;
 use crate::pool::bound::{Bound, Overflow};
 use crate::pool::core::Core;
+use crate::pool::delayed::Armed;
 use crate::pool::pause::{Pausable, Pause};
-use crate::pool::task_builder::{Due, Spec, Target};
-use crate::pool::timer::Receiver;
+use crate::pool::task_builder::{Due, Refused, Spec, Target};
 use crate::pool::{DelayedTaskHandle, TaskBuilder, ThreadPool};
 use crate::task::current::{Name, name_of};
-use crate::task::handle::{Packet, PacketBody, Pending, TaskHandle, Waited};
+use crate::task::handle::{Packet, PacketBody, TaskHandle, Waited};
 use crate::task::raw::{Erased, Runner};
 use crate::task::recent::{Recent, RecentTask};
 use crate::task::traits::{Priority, TaskTraits};
@@ -64,7 +64,7 @@ pub struct SequencedTaskRunner(Arc<Erased<Sequence>>);
 pub enum Close {
     /// What was accepted still runs, delayed tasks included.
     Drain,
-    /// What has not started is dropped: queued tasks in the sequence's next turn, delayed ones when they are due.
+    /// What has not started is dropped: queued tasks in the sequence's next turn, delayed ones at once, by the thread that closes.
     Discard,
 }
 
@@ -202,7 +202,7 @@ impl SequencedTaskRunner {
 
     /// Refuses posts from now on (SEQ-10). Returns at once; [`wait_idle`](Self::wait_idle) waits for the rest.
     pub fn close(&self, how: Close) {
-        self.sequence().close(how == Close::Discard);
+        Sequence::close(&self.0, how == Close::Discard);
     }
 
     /// The sequence's counters, consistent with one another.
@@ -259,54 +259,34 @@ impl Target for SequencedTaskRunner {
         Ok(())
     }
 
-    fn spawn<F, T>(&self, spec: Spec, f: F) -> TaskHandle<T>
+    fn queue_at<F, T>(&self, spec: &Spec, due: Due, packet: &Arc<Packet<F, T>>) -> Result<Option<Armed>, Refused>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let meta = self.sequence().meta(spec.traits);
-        let packet = Packet::new(f, Some(self.as_waited()), spec.location);
-        match self.sequence().admit(meta) {
-            Ok(()) => {
-                let body = PacketBody(Arc::clone(&packet));
-                Sequence::push(&self.0, Core::wrap_body(body, spec.location, meta, spec.name));
-            }
-            Err(reason) => {
-                packet.reject(reason);
-                let _ = self.reject((), spec.name, spec.location, reason);
-            }
-        }
-        TaskHandle::new(packet)
-    }
-
-    fn post_at<F>(&self, spec: Spec, due: Due, f: F) -> Result<DelayedTaskHandle, Rejected<F>>
-    where
-        F: FnOnce() + Send + 'static,
-    {
         let sequence = self.sequence();
         let meta = sequence.meta(spec.traits);
-        let packet = Packet::new(f, Some(self.as_waited()), spec.location);
-        let task = Core::wrap_body(PacketBody(Arc::clone(&packet)), spec.location, meta, spec.name.clone());
-        let refused = |task, reason| {
-            drop(task);
-            self.reject((), spec.name, spec.location, reason)
+        let wrap = || {
+            let body = PacketBody(Arc::clone(packet));
+            Core::wrap_body(body, spec.location, meta, spec.name.clone())
         };
         let Due::At(due) = due else {
-            if let Err(reason) = sequence.admit(meta) {
-                return Err(packet.take_back(|| refused(task, reason)));
-            }
-            Sequence::push(&self.0, task);
-            return Ok(DelayedTaskHandle::immediate(packet));
+            sequence.admit(meta)?;
+            Sequence::push(&self.0, wrap());
+            return Ok(None);
         };
         if sequence.is_closed() {
-            return Err(packet.take_back(|| refused(task, RejectReason::Closed)));
+            return Err(RejectReason::Closed.into());
         }
-        let receiver: Arc<dyn Receiver> = Arc::new(SequenceReceiver(Arc::clone(&self.0)));
-        let accepted = || sequence.count_delayed();
-        match sequence.core().insert_timer(due, task, Arc::clone(&receiver), accepted) {
-            Ok(inserted) => Ok(DelayedTaskHandle::timed(packet, sequence.core(), receiver, inserted.key)),
-            Err(task) => Err(packet.take_back(|| refused(task, RejectReason::ShutDown))),
-        }
+        Sequence::arm(&self.0, due, wrap()).map(Some)
+    }
+
+    fn refuse(&self, spec: Spec, reason: RejectReason) -> Rejected<()> {
+        self.reject((), spec.name, spec.location, reason)
+    }
+
+    fn own_sequence(&self) -> Option<Arc<dyn Waited>> {
+        Some(self.as_waited())
     }
 
     type Anchor = Self;
@@ -321,6 +301,10 @@ impl Target for SequencedTaskRunner {
 
     fn now(&self) -> Moment {
         self.sequence().core().clock.now()
+    }
+
+    fn wall(&self) -> SystemTime {
+        self.sequence().core().clock.wall()
     }
 }
 

@@ -4,20 +4,21 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::sequence::{Extras, RunnerStats, Sequence};
 use super::sequenced::{Close, SequencedTaskRunner};
-use crate::error::{BuildError, Rejected, WaitError};
+use crate::error::{BuildError, RejectReason, Rejected, WaitError};
 use crate::pool::bound::{Bound, Overflow};
 use crate::pool::core::Core;
+use crate::pool::delayed::Armed;
 use crate::pool::home::Home;
 use crate::pool::pause::Pause;
-use crate::pool::task_builder::{Due, Spec, Target};
+use crate::pool::task_builder::{Due, Refused, Spec, Target};
 use crate::pool::{DelayedTaskHandle, TaskBuilder, ThreadPool};
 use crate::runner::RepeatingTaskHandle;
 use crate::task::current::{Name, name_of};
-use crate::task::handle::TaskHandle;
+use crate::task::handle::{Packet, TaskHandle, Waited};
 use crate::task::recent::{Recent, RecentTask};
 use crate::task::traits::{Priority, TaskTraits};
 use crate::time::{Moment, Schedule};
@@ -236,19 +237,20 @@ impl Target for SingleThreadTaskRunner {
         self.0.post_with(spec, parts, wrap)
     }
 
-    fn spawn<F, T>(&self, spec: Spec, f: F) -> TaskHandle<T>
+    fn queue_at<F, T>(&self, spec: &Spec, due: Due, packet: &Arc<Packet<F, T>>) -> Result<Option<Armed>, Refused>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        Target::spawn(&self.0, spec, f)
+        self.0.queue_at(spec, due, packet)
     }
 
-    fn post_at<F>(&self, spec: Spec, due: Due, f: F) -> Result<DelayedTaskHandle, Rejected<F>>
-    where
-        F: FnOnce() + Send + 'static,
-    {
-        self.0.post_at(spec, due, f)
+    fn refuse(&self, spec: Spec, reason: RejectReason) -> Rejected<()> {
+        self.0.refuse(spec, reason)
+    }
+
+    fn own_sequence(&self) -> Option<Arc<dyn Waited>> {
+        self.0.own_sequence()
     }
 
     type Anchor = Self;
@@ -263,6 +265,10 @@ impl Target for SingleThreadTaskRunner {
 
     fn now(&self) -> Moment {
         self.0.now()
+    }
+
+    fn wall(&self) -> SystemTime {
+        self.0.wall()
     }
 }
 

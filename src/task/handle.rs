@@ -42,7 +42,7 @@ const RUNNING: u8 = 1;
 const DONE: u8 = 2;
 
 /// What task and handle share.
-pub(crate) struct Packet<F, T> {
+pub struct Packet<F, T> {
     /// A copy of the phase, for questions.
     phase: AtomicU8,
     slot: Mutex<Slot<F, T>>,
@@ -89,6 +89,8 @@ struct Slot<F, T> {
     token: Option<CancelToken>,
     /// The token that cancels the task from outside.
     bound: Option<Cancelled>,
+    /// What is taken back when the task is cancelled.
+    timer: Option<Box<dyn Disarm>>,
     /// Nobody will ask for the result.
     detached: bool,
 }
@@ -107,6 +109,7 @@ where
             waker: None,
             token: None,
             bound: None,
+            timer: None,
             detached: false,
         };
         Arc::new(Self { phase: AtomicU8::new(WAITING), slot: Mutex::new(slot), runner, location })
@@ -162,6 +165,10 @@ where
     fn abandon(&self, why: JoinError) -> bool {
         let Some(closure) = self.claim(DONE) else { return false };
         drop_quietly(closure);
+        let timer = self.slot.lock().timer.take();
+        if let Some(timer) = timer {
+            timer.disarm();
+        }
         self.complete(Some(Err(why)));
         true
     }
@@ -173,7 +180,7 @@ where
         if zoo::has("Z15") {
             waker = self.slot.lock().waker.take();
         }
-        let (token, bound, unwanted);
+        let (token, bound, timer, unwanted);
         {
             let mut slot = self.slot.lock();
             if result.is_some() {
@@ -188,8 +195,9 @@ where
             }
             token = slot.token.take();
             bound = slot.bound.take();
+            timer = slot.timer.take();
         }
-        drop((token, bound));
+        drop((token, bound, timer));
         if let Some(waker) = waker {
             catch(|| waker.wake()).unwrap_or_else(drop_payload);
         }
@@ -211,6 +219,12 @@ where
 
     fn deliver(&self) -> bool {
         self.complete(None)
+    }
+}
+
+impl<F, T> fmt::Debug for Packet<F, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Packet").field("location", &self.location).finish_non_exhaustive()
     }
 }
 
@@ -267,6 +281,16 @@ pub(crate) trait Pending<T>: Send + Sync {
     fn location(&self) -> &'static Location<'static>;
     /// Cancels the task when the token is signalled.
     fn bind(self: Arc<Self>, token: &CancelToken);
+    /// Whoever cancels the task before it starts takes this back, too. Only a task of its own waits for a timer.
+    fn arm(&self, timer: Box<dyn Disarm>) {
+        drop(timer);
+    }
+}
+
+/// The timer of a task whose delay is not over.
+pub(crate) trait Disarm: Send {
+    /// Takes it back.
+    fn disarm(self: Box<Self>);
 }
 
 /// Cancels a task when it is woken.
@@ -366,62 +390,12 @@ where
         drop(slot);
         drop(unused);
     }
-}
 
-/// A packet whose result may be an error of joining itself.
-struct Flat<T>(Arc<dyn Pending<Result<T, JoinError>>>);
-
-impl<T> Pending<T> for Flat<T> {
-    fn poll_result(&self, waker: Option<&Waker>) -> Poll<Result<T, JoinError>> {
-        self.0.poll_result(waker).map(|result| result.and_then(|inner| inner))
-    }
-
-    fn is_done(&self) -> bool {
-        self.0.is_done()
-    }
-
-    fn is_waiting(&self) -> bool {
-        self.0.is_waiting()
-    }
-
-    fn cancel(&self) -> bool {
-        self.0.cancel()
-    }
-
-    fn cancel_waiting(&self) -> bool {
-        self.0.cancel_waiting()
-    }
-
-    fn reject(&self, reason: RejectReason) {
-        self.0.reject(reason);
-    }
-
-    fn detach(&self) {
-        self.0.detach();
-    }
-
-    fn would_deadlock(&self) -> bool {
-        self.0.would_deadlock()
-    }
-
-    fn waits_on(&self, runners: &mut Vec<Arc<dyn Waited>>) {
-        self.0.waits_on(runners);
-    }
-
-    fn location(&self) -> &'static Location<'static> {
-        self.0.location()
-    }
-
-    fn bind(self: Arc<Self>, token: &CancelToken) {
-        Arc::clone(&self.0).bind(token);
-    }
-}
-
-impl<T: 'static> TaskHandle<Result<T, JoinError>> {
-    /// The handle of a task that may itself say why there is no result.
-    pub(crate) fn flatten(mut self) -> TaskHandle<T> {
-        let packet = self.packet.take().map(|packet| Arc::new(Flat(packet)) as Arc<dyn Pending<T>>);
-        TaskHandle { packet, cancels_on_drop: self.cancels_on_drop }
+    fn arm(&self, timer: Box<dyn Disarm>) {
+        let mut slot = self.slot.lock();
+        let unused = if slot.phase == WAITING { slot.timer.replace(timer) } else { Some(timer) };
+        drop(slot);
+        drop(unused);
     }
 }
 
@@ -452,8 +426,8 @@ impl<T: 'static> TaskHandle<Result<T, JoinError>> {
 /// # }
 /// ```
 pub struct TaskHandle<T> {
-    packet: Option<Arc<dyn Pending<T>>>,
-    cancels_on_drop: bool,
+    pub(super) packet: Option<Arc<dyn Pending<T>>>,
+    pub(super) cancels_on_drop: bool,
 }
 
 impl<T> TaskHandle<T> {

@@ -8,6 +8,7 @@
 //! | `loan` | closures that borrow, lent for one call. *unsafe* |
 //! | `panic` | the two panic boundaries |
 //! | `handle` | the result, and cancelling before the start |
+//! | `flat` | a result that is in itself one |
 //! | `cancel` | asking running work to stop |
 //! | `recent` | a ring of the tasks that ended last |
 //! | `fault` | faults that tests inject into bodies |
@@ -17,6 +18,7 @@ pub(crate) mod cancel;
 pub(crate) mod current;
 #[cfg(feature = "testing")]
 pub(crate) mod fault;
+mod flat;
 pub(crate) mod handle;
 pub(crate) mod loan;
 pub(crate) mod panic;

@@ -52,6 +52,10 @@ impl time::Clock for VirtualClock {
     fn now(&self) -> Moment {
         time::Clock::now(&self.monotonic)
     }
+
+    fn wall(&self) -> SystemTime {
+        Self::wall(self)
+    }
 }
 
 /// A clock that a test moves by hand, for a pool with threads of its own.

@@ -13,7 +13,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt::Debug;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 #[cfg(any(test, feature = "testing"))]
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -65,6 +65,11 @@ pub(crate) trait Clock: Send + Sync + Debug {
     /// The present moment.
     fn now(&self) -> Moment;
 
+    /// The time of day, which may jump.
+    fn wall(&self) -> SystemTime {
+        wall()
+    }
+
     /// False when somebody moves it, so that no wait in the system's time ends when it should.
     fn goes_by_itself(&self) -> bool {
         true
@@ -98,6 +103,12 @@ impl Clock for SystemClock {
 #[expect(clippy::disallowed_methods, reason = "the one place where timers read the system's clock")]
 fn instant() -> Instant {
     Instant::now()
+}
+
+/// The system's time of day.
+#[expect(clippy::disallowed_methods, reason = "the one place where timers read the system's wall clock")]
+fn wall() -> SystemTime {
+    SystemTime::now()
 }
 
 /// A clock that stands still until somebody moves it; it can only be moved forward.

@@ -173,6 +173,16 @@ impl<T> Entries<T> {
         Some(removed)
     }
 
+    /// The entries of one page whose values are wanted, by index and number; `None` when there are no more pages.
+    pub(super) fn find(&self, page: usize, is_wanted: impl Fn(&T) -> bool) -> Option<Vec<(usize, u64)>> {
+        let places = self.pages.get(page)?.places.iter().enumerate();
+        let wanted = places.filter_map(|(offset, place)| match place {
+            Entry::Live { number, value, .. } if is_wanted(value) => Some((page * PAGE + offset, *number)),
+            _ => None,
+        });
+        Some(wanted.collect())
+    }
+
     /// Writes down that the note of a live entry has come to another position.
     #[inline]
     pub(super) fn set_position(&mut self, index: usize, to: usize) {

@@ -29,5 +29,6 @@ pub(crate) use clock::ManualClock;
 #[cfg(feature = "testing")]
 pub(crate) use clock::Wake;
 pub(crate) use clock::{Clock, Moment, SystemClock};
+pub(crate) use schedule::Ticks;
 pub use schedule::{MissedTicks, Schedule};
 pub(crate) use wheel::{TimerKey, Wheel};

@@ -42,6 +42,8 @@ pub struct Schedule {
     period: Duration,
     missed: MissedTicks,
     initial: Option<Duration>,
+    /// Not empty for the earliest of several, whose own rhythm does not count then.
+    parts: Vec<Schedule>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,25 +56,53 @@ impl Schedule {
     /// A fixed rate: every period, counted from the first tick, however long the ticks take.
     #[must_use]
     pub const fn every(period: Duration) -> Self {
-        Self { rhythm: Rhythm::Rate, period, missed: MissedTicks::Skip, initial: None }
+        Self { rhythm: Rhythm::Rate, period, missed: MissedTicks::Skip, initial: None, parts: Vec::new() }
     }
 
     /// A fixed pause between the end of one tick and the start of the next.
     #[must_use]
     pub const fn fixed_delay(pause: Duration) -> Self {
-        Self { rhythm: Rhythm::Delay, period: pause, missed: MissedTicks::Skip, initial: None }
+        Self { rhythm: Rhythm::Delay, period: pause, missed: MissedTicks::Skip, initial: None, parts: Vec::new() }
     }
 
-    /// What happens to missed ticks of a fixed rate; a fixed delay misses none.
+    /// The earliest of several: each has its own rhythm and treats its missed ticks its own way; ticks that fall together are one. None at all: never.
+    ///
+    /// ```
+    /// use overstrand::{MissedTicks, Schedule};
+    /// use std::time::Duration;
+    ///
+    /// let hourly = Schedule::every(Duration::from_secs(3_600)).missed(MissedTicks::Burst(1));
+    /// let often = Schedule::fixed_delay(Duration::from_secs(7));
+    /// let either = Schedule::any([hourly, often]).initial_delay(Duration::ZERO);
+    /// # drop(either);
+    /// ```
     #[must_use]
-    pub const fn missed(self, missed: MissedTicks) -> Self {
-        Self { missed, ..self }
+    pub fn any(schedules: impl IntoIterator<Item = Self>) -> Self {
+        Self { parts: schedules.into_iter().collect(), ..Self::every(Duration::MAX) }
     }
 
-    /// The first tick comes after this, instead of one period. Zero: at once.
+    /// What happens to missed ticks of a fixed rate; a fixed delay misses none. The parts of [`any`](Self::any) keep what was said of each.
     #[must_use]
-    pub const fn initial_delay(self, delay: Duration) -> Self {
-        Self { initial: Some(delay), ..self }
+    pub const fn missed(mut self, missed: MissedTicks) -> Self {
+        self.missed = missed;
+        self
+    }
+
+    /// The first tick comes after this, instead of one period; that of each part for [`any`](Self::any). Zero: at once.
+    #[must_use]
+    pub const fn initial_delay(mut self, delay: Duration) -> Self {
+        self.initial = Some(delay);
+        self
+    }
+
+    /// The parts of parts; an initial delay of the whole is one of each.
+    fn flatten(&self, initial: Option<Duration>, into: &mut Vec<Self>) {
+        if self.parts.is_empty() {
+            into.push(Self { initial, ..self.clone() });
+        }
+        for part in &self.parts {
+            part.flatten(initial.or(part.initial), into);
+        }
     }
 
     fn period(&self) -> Duration {
@@ -86,15 +116,20 @@ impl Schedule {
 
     /// When the next tick is due, after one that was due at `due` and ended `now`; in the past for a tick that is made up for.
     pub(crate) fn next(&self, due: Moment, now: Moment) -> Moment {
-        let period = self.period();
-        let next = due.saturating_add(period);
-        if self.rhythm == Rhythm::Delay {
-            return now.saturating_add(period);
+        match self.rhythm {
+            Rhythm::Delay => now.saturating_add(self.period()),
+            Rhythm::Rate => self.settle(due.saturating_add(self.period()), now),
         }
+    }
+
+    /// When a tick comes that was to come at `next`: as said, unless that has been missed.
+    fn settle(&self, next: Moment, now: Moment) -> Moment {
         if next > now {
             return next;
         }
+        let period = self.period();
         match self.missed {
+            _ if self.rhythm == Rhythm::Delay => now.saturating_add(period),
             MissedTicks::Skip => after(next, period, now),
             MissedTicks::Delay => now.saturating_add(period),
             MissedTicks::Burst(most) => {
@@ -102,6 +137,47 @@ impl Schedule {
                 let left_out = missed.saturating_sub(u128::from(most));
                 if left_out == missed { after(next, period, now) } else { add_periods(next, period, left_out) }
             }
+        }
+    }
+}
+
+/// A schedule on its way: when each of its parts is due next.
+#[derive(Clone, Debug)]
+pub(crate) struct Ticks {
+    parts: Vec<(Schedule, Moment)>,
+}
+
+impl Ticks {
+    /// Before the first tick.
+    pub(crate) fn begin(schedule: &Schedule, now: Moment) -> Self {
+        let mut parts = Vec::new();
+        schedule.flatten(schedule.initial, &mut parts);
+        let parts = parts.into_iter().map(|part| {
+            let first = part.first(now);
+            (part, first)
+        });
+        Self { parts: parts.collect() }
+    }
+
+    /// When the next tick is due.
+    pub(crate) fn due(&self) -> Moment {
+        self.parts.iter().map(|part| part.1).min().unwrap_or(Moment::NEVER)
+    }
+
+    /// Goes on to the next tick, after the one that was due and ended `now`.
+    pub(crate) fn advance(&mut self, now: Moment) {
+        let fired = self.due();
+        for (part, due) in self.parts.iter_mut().filter(|part| part.1 <= fired) {
+            *due = part.next(*due, now);
+        }
+        self.settle(now);
+    }
+
+    /// Leaves out what went by until `now` without a tick.
+    pub(crate) fn settle(&mut self, now: Moment) {
+        // WHY not those of just now: nobody has had a chance to miss them.
+        for (part, due) in self.parts.iter_mut().filter(|part| part.1 < now) {
+            *due = part.settle(*due, now);
         }
     }
 }
@@ -159,6 +235,34 @@ mod tests {
         assert_eq!(every(10).missed(MissedTicks::Burst(9)).next(at(10), at(47)), at(20));
         assert_eq!(every(10).missed(MissedTicks::Burst(2)).next(at(10), at(47)), at(30));
         assert_eq!(every(10).missed(MissedTicks::Burst(0)).next(at(10), at(47)), at(50));
+    }
+
+    #[test]
+    fn earliest_of_several_keeps_each_rhythm() {
+        let ticks_of = |schedule: &Schedule, takes: u64| {
+            let mut ticks = Ticks::begin(schedule, at(0));
+            let mut now = at(0);
+            let mut seen = Vec::new();
+            for _ in 0..7 {
+                now = now.max(ticks.due());
+                seen.push(now.as_nanos() / 1_000_000);
+                now = now.saturating_add(Duration::from_millis(takes));
+                ticks.advance(now);
+            }
+            seen
+        };
+        let both = Schedule::any([every(3), Schedule::any([every(5)])]);
+        assert_eq!(ticks_of(&both, 0), [3, 5, 6, 9, 10, 12, 15]);
+        assert_eq!(ticks_of(&both, 4), [3, 9, 15, 20, 25, 30, 35], "at 7 that of 5 has been missed, and that of 6");
+        let making_up = Schedule::any([every(3), every(5).missed(MissedTicks::Burst(1))]);
+        assert_eq!(ticks_of(&making_up, 4)[..3], [3, 7, 11], "but may be made up for");
+        assert_eq!(ticks_of(&both.clone().initial_delay(Duration::ZERO), 0)[..4], [0, 3, 5, 6]);
+        let pause = Schedule::any([every(10), Schedule::fixed_delay(Duration::from_millis(4))]);
+        assert_eq!(ticks_of(&pause, 1)[..4], [4, 9, 10, 14]);
+        assert_eq!(Ticks::begin(&Schedule::any([]), at(1)).due(), Moment::NEVER);
+        let mut extra = Ticks::begin(&both, at(0));
+        extra.settle(at(4));
+        assert_eq!(extra.due(), at(5));
     }
 
     #[test]

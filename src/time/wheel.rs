@@ -37,6 +37,7 @@
 //! |---|---|
 //! | `insert` | constant; near: constant on average |
 //! | `remove` | constant; near: see there |
+//! | `remove_of_page` | 1024 entries, and that of `remove` for each one found |
 //! | `next_wake` | constant: nine words and at most 256 notes |
 //! | `first` | the notes of the slots that it looks at |
 //! | `advance` | per ripe entry: at most nine moves over its life, and its share of a sort |
@@ -167,6 +168,13 @@ impl<T> Wheel<T> {
             }
         }
         Some(removed.value)
+    }
+
+    /// Takes out what is wanted of one page of entries, in no particular order; false when there are no more pages. An owner with a lock lets go of it in between.
+    pub(crate) fn remove_of_page(&mut self, page: usize, is_wanted: impl Fn(&T) -> bool, removed: &mut Vec<T>) -> bool {
+        let Some(found) = self.entries.find(page, is_wanted) else { return false };
+        removed.extend(found.into_iter().filter_map(|(index, number)| self.remove(TimerKey { index, number })));
+        true
     }
 
     /// Where a deadline belongs, seen from now (W1); `None` is near.

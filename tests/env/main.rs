@@ -18,6 +18,7 @@
 //! | `pumps` | the pump of the test's own thread, in virtual time |
 //! | `recent` | what is written down of ended tasks |
 //! | `repeating` | tasks that repeat, tokens that end them |
+//! | `timers` | delayed tasks that are taken back, timers |
 //! | `mixed` | the big scenario, and the core's promises over seeds |
 
 mod basics;
@@ -42,6 +43,7 @@ mod scopes;
 mod seeds;
 mod sync_calls;
 mod threads;
+mod timers;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

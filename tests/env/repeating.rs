@@ -5,7 +5,10 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use overstrand::testing::{Faults, TestEnvironment};
-use overstrand::{CancelToken, MissedTicks, RejectReason, RepeatingTaskHandle, Schedule, TaskTraits};
+use overstrand::{
+    CancelToken, Close, JoinError, MissedTicks, Overflow, RejectReason, RepeatingTaskHandle, Schedule,
+    SequencedTaskRunner, TaskHandle, TaskTraits, ThreadMode,
+};
 
 use crate::AnyResult;
 
@@ -190,5 +193,134 @@ fn token_cancels_what_has_not_started() -> AnyResult {
     });
     pool.post_delayed_task(SECOND, move || running.cancel())?;
     assert!(seen.join()?);
+    Ok(())
+}
+
+/// DLY-2: a token takes a delayed task out of the wheel as its handle does: nothing is armed, counted or woken for any more.
+#[test]
+fn token_takes_the_timer_out_at_once() {
+    TestEnvironment::explore(0..50, |env| {
+        let pool = env.pool();
+        let strand = pool.create_sequenced_task_runner(TaskTraits::default());
+        let limited = pool.create_parallel_task_runner(TaskTraits::default(), 1).expect("valid");
+        let (token, owned) = (CancelToken::new(), Arc::new(()));
+        let held = || {
+            let kept = Arc::clone(&owned);
+            move || drop(kept)
+        };
+        pool.task().delay(SECOND).cancel_with(&token).post(held()).expect("open");
+        strand.task().delay(SECOND).cancel_with(&token).post(held()).expect("open");
+        limited.task().delay(SECOND).cancel_with(&token).post(held()).expect("open");
+        let kept = strand.task().delay(SECOND * 2).cancel_with(&token).post_delayed(held()).expect("open");
+        assert_eq!((pool.stats().delayed, strand.stats().delayed, limited.stats().delayed), (4, 2, 1));
+        token.cancel();
+        assert_eq!((pool.stats().delayed, strand.stats().delayed, limited.stats().delayed), (0, 0, 0));
+        assert_eq!((pool.stats().dropped, strand.stats().dropped, limited.stats().dropped), (4, 2, 1));
+        assert_eq!((env.next_delay(), Arc::strong_count(&owned), kept.cancel()), (None, 1, false));
+        env.run_until_no_tasks();
+        assert_eq!((env.now(), pool.stats().ran), (Duration::ZERO, 0));
+    });
+}
+
+/// A spawned task honours its delay; cancelled before, by its handle or a token, it leaves nothing behind; refused, its handle says so.
+#[test]
+fn spawned_task_waits_for_its_time() {
+    TestEnvironment::explore(0..50, |env| {
+        let pool = env.pool();
+        let strand = pool.create_sequenced_task_runner(TaskTraits::default());
+        let thread = pool.create_single_thread_task_runner(TaskTraits::default(), ThreadMode::Dedicated);
+        let (thread, token, owned) = (thread.expect("a thread"), CancelToken::new(), Arc::new(()));
+        let held = || {
+            let kept = Arc::clone(&owned);
+            move || drop(kept)
+        };
+        let mut later = strand.task().delay(SECOND).spawn(|| 7);
+        env.advance(SECOND - Duration::from_nanos(1));
+        assert!(later.try_join().is_none());
+        env.advance(Duration::from_nanos(1));
+        assert!(matches!(later.try_join(), Some(Ok(7))));
+
+        let cancelled = [
+            pool.task().delay(SECOND).spawn(held()),
+            strand.task().delay(SECOND).spawn(held()),
+            thread.task().delay(SECOND).spawn(held()),
+        ];
+        assert!(cancelled.iter().all(TaskHandle::cancel));
+        let bound = strand.task().delay(SECOND).cancel_with(&token).spawn(held());
+        token.cancel();
+        let dropped = thread.task().delay(SECOND).spawn(held()).cancel_on_drop();
+        drop(dropped);
+        assert_eq!((env.next_delay(), pool.stats().delayed, Arc::strong_count(&owned)), (None, 0, 1));
+        assert!(cancelled.into_iter().chain([bound]).all(|task| matches!(task.join(), Err(JoinError::Cancelled))));
+
+        strand.close(Close::Drain);
+        let refused = strand.task().delay(SECOND).spawn(held()).join();
+        assert!(matches!(refused, Err(JoinError::Rejected(RejectReason::Closed))));
+        let waiting = pool.task().delay(SECOND).spawn(held());
+        pool.shutdown().expect("outside of tasks");
+        assert!(matches!(waiting.join(), Err(JoinError::ShutDown)));
+        let refused = pool.task().delay(SECOND).spawn(held()).join();
+        assert!(matches!(refused, Err(JoinError::Rejected(RejectReason::ShutDown))));
+        assert_eq!((Arc::strong_count(&owned), pool.stats().rejected), (1, 2));
+    });
+}
+
+/// DLY-6: a panic or an error ends the series if that was said; else it is counted, and the last error kept.
+#[test]
+fn failures_end_the_series_if_said() -> AnyResult {
+    let env = TestEnvironment::builder().allow_panics().build();
+    let limited = env.pool().create_parallel_task_runner(TaskTraits::default(), 1)?;
+    let owned = Arc::new(());
+    let (kept, mut ticks) = (Arc::clone(&owned), 0);
+    let fails = move || {
+        let _kept = &kept;
+        ticks += 1;
+        if ticks % 2 == 0 { Err(format!("tick {ticks}").into()) } else { Ok(()) }
+    };
+    let panics = || panic!("each time");
+    let goes_on = env.pool().task().end_on_panic().try_repeat(SECOND, fails.clone())?;
+    let ends = env.pool().task().end_on_error().try_repeat(SECOND, fails)?;
+    let panicking = limited.task().end_on_panic().repeat(SECOND, panics)?;
+    let bold = limited.post_repeating_task(SECOND, panics)?;
+    env.advance(SECOND * 5);
+    assert_eq!((goes_on.runs(), goes_on.errors(), goes_on.panics(), goes_on.is_stopped()), (5, 2, 0, false));
+    assert_eq!(goes_on.last_error().map(|error| error.to_string()).as_deref(), Some("tick 4"));
+    assert_eq!((ends.runs(), ends.errors(), ends.is_stopped()), (2, 1, true));
+    assert_eq!((panicking.runs(), panicking.panics(), panicking.is_stopped()), (1, 1, true));
+    assert_eq!((bold.runs(), bold.panics(), bold.errors(), bold.is_stopped()), (5, 5, 0, false));
+    assert_eq!((Arc::strong_count(&owned), env.pool().stats().delayed), (2, 2), "an ended one leaves nothing behind");
+    goes_on.stop();
+    bold.stop();
+    assert_eq!((Arc::strong_count(&owned), env.next_delay()), (1, None));
+    Ok(())
+}
+
+/// The earliest of several schedules; ticks that fall together are one.
+#[test]
+fn schedules_are_combined() -> AnyResult {
+    let env = TestEnvironment::with_seed(1);
+    let beat =
+        env.pool().post_repeating_task(Schedule::any([Schedule::every(SECOND * 3), (SECOND * 5).into()]), || ())?;
+    let at: Vec<u64> = (0..15).filter(|_| (env.advance(SECOND), beat.runs()).1 > 0).map(|_| beat.runs()).collect();
+    assert_eq!(at, [1, 1, 2, 3, 3, 3, 4, 5, 5, 6, 6, 6, 7]);
+    beat.stop();
+    Ok(())
+}
+
+/// A tick that is late needs no room in a full queue.
+#[test]
+fn full_queue_refuses_no_late_tick() -> AnyResult {
+    let env = TestEnvironment::builder().baton().build();
+    let strand = SequencedTaskRunner::builder(env.pool()).capacity(1, Overflow::Reject).build()?;
+    let (own, never) = (strand.clone(), CancelToken::new());
+    let body = move || {
+        assert!(!never.wait_timeout(SECOND * 2));
+        let _ = own.post_task(|| ());
+    };
+    let late = strand.post_repeating_task(Schedule::every(SECOND).missed(MissedTicks::Burst(9)), body)?;
+    env.advance(SECOND * 20);
+    assert!(!late.is_stopped() && late.runs() == 9, "{late:?}");
+    late.stop();
+    env.run_until_no_tasks();
     Ok(())
 }

@@ -10,7 +10,7 @@ use crate::park::Parker;
 use crate::pool::timer::{Receiver, Timers};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::task::handle::{Packet, PacketBody, Pending};
-use crate::task::raw::Task;
+use crate::task::raw::{Discard, Task};
 use crate::task::site::Site;
 use crate::task::traits::{Meta, TaskTraits};
 use crate::time::Moment;
@@ -23,12 +23,12 @@ struct Runs {
 }
 
 impl Receiver for Runs {
-    fn ripen(&self, task: Task) {
+    fn ripen(self: Arc<Self>, task: Task) {
         self.ripened.fetch_add(1, Ordering::Relaxed);
         drop(task.run());
     }
 
-    fn drop_unripe(&self, task: Task) {
+    fn drop_unripe(self: Arc<Self>, task: Task, _why: Discard) {
         self.unripe.fetch_add(1, Ordering::Relaxed);
         drop(task);
     }
@@ -67,7 +67,7 @@ fn loom_timer_fires_or_is_cancelled() {
         let was_cancelled = packet.cancel_waiting();
         if was_cancelled {
             if let Some(task) = timers.remove(inserted.key) {
-                runs.drop_unripe(task);
+                Arc::clone(&runs).drop_unripe(task, Discard::Closed);
             }
         }
         driver.join().expect("no panic");

@@ -61,30 +61,30 @@ impl Pausable for Erased<Sequence> {
 }
 
 /// A task of the sequence whose delay is over, or never will be.
-pub(crate) struct SequenceReceiver(pub(crate) Arc<Erased<Sequence>>);
-
-impl Receiver for SequenceReceiver {
-    fn ripen(&self, task: Task) {
-        let sequence = &self.0.object;
-        let is_discarded = sequence.control() & DISCARDING != 0;
-        if is_discarded || !sequence.core.tracker.admit(task.meta()) {
-            return self.drop_unripe(task);
+impl Receiver for Erased<Sequence> {
+    fn ripen(self: Arc<Self>, task: Task) {
+        let sequence = &self.object;
+        if sequence.control() & DISCARDING != 0 {
+            return self.drop_unripe(task, Discard::Closed);
+        }
+        if !sequence.core.tracker.admit(task.meta()) {
+            return self.drop_unripe(task, Discard::ShutDown);
         }
         // WHY: a ripe task was accepted long ago, so neither `Drain` nor a full queue refuses it (DLY-3).
         if let Some(bound) = sequence.bound() {
             bound.add_ripe();
         }
-        Sequence::push_ripe(&self.0, task);
+        Sequence::push_ripe(&self, task);
     }
 
-    fn drop_unripe(&self, task: Task) {
-        let sequence = &self.0.object;
-        drop_discarded(task, Discard::ShutDown);
+    fn drop_unripe(self: Arc<Self>, task: Task, why: Discard) {
+        let sequence = &self.object;
+        drop_discarded(task, why);
         add(&sequence.shared.dropped_delayed);
         sequence.core.ledger.count(sequence.core.worker_index(), Count::DroppedDelayed);
     }
 
     fn runner_name(&self) -> Option<Name> {
-        self.0.object.runner.name.clone()
+        self.object.runner.name.clone()
     }
 }

@@ -13,10 +13,13 @@ use crate::error::{RejectReason, WaitError};
 use crate::park::{Bell, Wait};
 use crate::pool::bound::{Bound, Room};
 use crate::pool::core::{Core, OwnPool};
+use crate::pool::delayed::Armed;
 use crate::pool::home::Home;
 use crate::pool::ledger::Count;
 use crate::pool::observe::Running;
 use crate::pool::recent::Ended;
+use crate::pool::task_builder::Refused;
+use crate::pool::timer::Receiver;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::sync::thread::yield_now;
@@ -26,7 +29,7 @@ use crate::task::raw::{Discard, Erased, Runnable, Runner, Tally, Task, Ticket, T
 use crate::task::recent::Recent;
 use crate::task::site::Site;
 use crate::task::traits::{Meta, Priority, TaskTraits};
-pub(crate) use faces::SequenceReceiver;
+use crate::time::Moment;
 
 const CLOSED: u8 = 1;
 const DISCARDING: u8 = 2;
@@ -408,16 +411,29 @@ impl Sequence {
         Self::queue_ticket(this, sequence.lane.reclass(|| sequence.startable()));
     }
 
-    pub(crate) fn close(&self, is_discarding: bool) {
+    pub(crate) fn close(this: &Arc<Erased<Self>>, is_discarding: bool) {
+        let sequence = &this.object;
         let flags = if is_discarding { CLOSED | DISCARDING } else { CLOSED };
         // ORDER sequence.close: Release; pairs with sequence.control.
-        self.control.fetch_or(flags, Ordering::Release);
-        if let Some(bound) = self.bound() {
+        sequence.control.fetch_or(flags, Ordering::Release);
+        if let Some(bound) = sequence.bound() {
             bound.end_waits();
         }
         if is_discarding {
-            self.core.pauses.end_of(self.runner.id);
+            sequence.core.pauses.end_of(sequence.runner.id);
+            let receiver = Arc::clone(this) as Arc<dyn Receiver>;
+            sequence.core.timers.drop_all_of(&receiver, || sequence.stats().delayed > 0);
         }
+    }
+
+    /// Arms a timer. One that a discarding close did not see is taken back: the lock of the timers orders the flag before this look.
+    pub(super) fn arm(this: &Arc<Erased<Self>>, due: Moment, task: Task) -> Result<Armed, Refused> {
+        let sequence = &this.object;
+        let armed = sequence.core.arm(due, task, Arc::clone(this) as _, || sequence.count_delayed())?;
+        if sequence.control() & DISCARDING != 0 {
+            armed.remove();
+        }
+        Ok(armed)
     }
 
     /// Counts a refused post.
@@ -426,7 +442,7 @@ impl Sequence {
     }
 
     /// Counts an accepted delayed post.
-    pub(crate) fn count_delayed(&self) {
+    fn count_delayed(&self) {
         self.core.ledger.count(self.core.worker_index(), Count::PostedDelayed);
         add(&self.shared.posted_delayed);
     }

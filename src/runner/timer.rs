@@ -1,0 +1,495 @@
+//! Timers: a closure that is kept, and armed and taken back as often as one likes.
+//!
+//! Words: a *plan* says when the closure is due; a *firing* is the delayed task that carries it out, once. Whatever changes the plan begins a new
+//! *generation*, and so does a firing that starts: one of another generation does nothing. So it does not matter that a firing may start on one thread
+//! while another takes it back, or before the thread that armed it has put its handle down.
+//!
+//! | state | plan | closure | left by |
+//! |---|---|---|---|
+//! | *stopped* | – | there | a start |
+//! | *armed* | there | there | a firing, a stop, another start |
+//! | *last firing* | – | lent | its end; a start arms beside it |
+//! | *firing* of a repeating one | there | lent | its end, which arms the next one; a stop, another start |
+//! | *gone* | – | dropped, or by the firing that has it | nobody |
+//!
+//! A firing that finds the closure lent, which only a runner that runs tasks at the same time can bring about, is held back: the firing that has the closure arms
+//! it again at its end. User code, posts and drops stay outside of the lock.
+//!
+//! Witnessed by `tests/env/timers.rs`.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::error::Rejected;
+use crate::pool::task_builder::{Due, Spec, Target};
+use crate::pool::{DelayedTaskHandle, TaskBuilder};
+use crate::sync::Mutex;
+use crate::task::panic::{catch, drop_quietly};
+use crate::time::{Moment, Schedule, Ticks};
+
+/// A timer for the wall clock looks at it at least this often, since nobody tells when it jumps.
+const WALL_CLOCK_LOOK: Duration = Duration::from_secs(60);
+
+/// Calls one closure, which it keeps, whenever it is due: after a delay, at a time of day, again and again.
+///
+/// A start replaces what was armed before, so restarting it on each event calls the closure once after the last of them (*debounce*), and resetting it
+/// while all is well calls it only when something no longer does (*dead man's switch*). Dropping the timer cancels it.
+///
+/// # Guarantees
+///
+/// - The closure runs in tasks of the timer's runner, never inside a call of these methods (POST-1) and never beside itself.
+/// - Never early (DLY-1). After [`stop`](Self::stop), a start or the drop no older firing starts; one that runs just then is not waited for.
+/// - What is armed and taken back leaves nothing behind: no timer, no wake-up, no queued task (DLY-2).
+/// - All methods, and the drop, may be called from inside the closure and from any thread.
+/// - A panic in the closure is reported like any other, and the timer goes on.
+/// - The closure is dropped on its runner, or by who drops the timer if the runner takes no tasks any more.
+/// - An armed timer keeps no shutdown waiting (DLY-5); when its firing is dropped by a shutdown or a closed runner, it is stopped.
+///
+/// # Not guaranteed
+///
+/// A closure that owns its own timer keeps it alive: let it hold a [`Weak`].
+///
+/// # Examples
+///
+/// Saves once the typing pauses:
+///
+/// ```
+/// use overstrand::{TaskTraits, ThreadPool, Timer};
+/// use std::sync::mpsc;
+/// use std::time::Duration;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// let pool = ThreadPool::builder().workers(1).build()?;
+/// let strand = pool.create_sequenced_task_runner(TaskTraits::default());
+/// let (tell, saved) = mpsc::channel();
+/// let save = Timer::new(&strand, move || _ = tell.send("saved"));
+/// for _key in "hello".chars() {
+///     save.start(Duration::from_millis(20))?; // replaces the one before
+/// }
+/// assert_eq!(saved.recv()?, "saved");
+/// assert!(!save.is_running() && saved.try_recv().is_err());
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "dropping a timer cancels it"]
+pub struct Timer(Arc<dyn Control>);
+
+impl Timer {
+    /// A timer that is stopped. Its firings have the traits of the runner; [`TaskBuilder::timer`] says more.
+    #[track_caller]
+    pub fn new<R, F>(runner: &R, f: F) -> Self
+    where
+        R: Target,
+        F: FnMut() + Send + 'static,
+    {
+        Self::of(runner, Spec::here(runner.default_traits()), f)
+    }
+
+    fn of<R, F>(runner: &R, spec: Spec, f: F) -> Self
+    where
+        R: Target,
+        F: FnMut() + Send + 'static,
+    {
+        let state = State {
+            body: Some(f),
+            plan: None,
+            last: None,
+            generation: 0,
+            armed: None,
+            held_back: None,
+            is_gone: false,
+        };
+        Self(Arc::new(Shared { runner: runner.anchor(), spec, state: Mutex::new(state) }))
+    }
+
+    /// Calls the closure once, after `delay`; replaces what was armed.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected`]: the runner takes no tasks any more. The timer is stopped then.
+    pub fn start(&self, delay: Duration) -> Result<(), Rejected<()>> {
+        self.begin(How::After(delay))
+    }
+
+    /// Calls the closure once, at a deadline of the monotonic clock; at once if it has passed. Replaces what was armed.
+    ///
+    /// In a test environment the time that is left counts, in virtual time.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_at(&self, deadline: Instant) -> Result<(), Rejected<()>> {
+        self.start(crate::sync::until(deadline))
+    }
+
+    /// Calls the closure once, when the wall clock shows `time` or later; replaces what was armed.
+    ///
+    /// It is not early by the wall clock, wherever that is set meanwhile. It looks at it at least once a minute, so it is at most a minute late after a jump
+    /// forward or a sleep of the machine.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_at_wall_clock(&self, time: SystemTime) -> Result<(), Rejected<()>> {
+        self.begin(How::AtWallClock(time))
+    }
+
+    /// Calls the closure again and again; replaces what was armed. The next call is armed when one is over, so it never overlaps itself (DLY-6).
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_repeating(&self, schedule: impl Into<Schedule>) -> Result<(), Rejected<()>> {
+        self.begin(How::Repeating(schedule.into()))
+    }
+
+    /// Starts it anew as it was started last, counted from now; does nothing if it never was.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn reset(&self) -> Result<(), Rejected<()>> {
+        match self.0.last() {
+            Some(how) => self.begin(how),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets a timer that is running fire as soon as its runner comes to it, instead of waiting; one that repeats keeps its rhythm besides. False when it was
+    /// stopped: it does not fire then.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn fire_now(&self) -> Result<bool, Rejected<()>> {
+        Arc::clone(&self.0).fire_now()
+    }
+
+    /// Takes back what is armed; true when something was. The closure stays.
+    pub fn stop(&self) -> bool {
+        self.0.stop()
+    }
+
+    /// True while a firing is to come: while one that repeats fires, too, but not while the closure runs for the last time.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.0.is_running()
+    }
+
+    fn begin(&self, how: How) -> Result<(), Rejected<()>> {
+        Arc::clone(&self.0).begin(how)
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+impl fmt::Debug for Timer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timer").field("is_running", &self.is_running()).finish_non_exhaustive()
+    }
+}
+
+impl<R: Target> TaskBuilder<'_, R> {
+    /// A [`Timer`] whose firings are tasks as described here; a delay and a token do not apply.
+    #[track_caller]
+    pub fn timer<F: FnMut() + Send + 'static>(mut self, f: F) -> Timer {
+        let spec = self.spec();
+        Timer::of(self.target(), spec, f)
+    }
+}
+
+/// What a start was asked for.
+#[derive(Clone)]
+enum How {
+    After(Duration),
+    AtWallClock(SystemTime),
+    Repeating(Schedule),
+}
+
+/// When the closure is due.
+enum Plan {
+    Once,
+    AtWallClock(SystemTime),
+    /// At the next tick; with the flag once more before that.
+    Repeating(Ticks, bool),
+}
+
+/// What a timer asks of itself, whatever its closure and runner.
+trait Control: Send + Sync {
+    fn begin(self: Arc<Self>, how: How) -> Result<(), Rejected<()>>;
+    fn fire_now(self: Arc<Self>) -> Result<bool, Rejected<()>>;
+    fn last(&self) -> Option<How>;
+    fn stop(&self) -> bool;
+    fn is_running(&self) -> bool;
+    fn end(&self);
+}
+
+/// What a timer and its firings share.
+struct Shared<R, F> {
+    runner: R,
+    spec: Spec,
+    state: Mutex<State<F>>,
+}
+
+struct State<F> {
+    /// The closure, while it does not run.
+    body: Option<F>,
+    plan: Option<Plan>,
+    last: Option<How>,
+    generation: u64,
+    /// The firing of this generation, once its handle is there.
+    armed: Option<DelayedTaskHandle>,
+    /// The firing of that generation found the closure running.
+    held_back: Option<u64>,
+    /// The timer was dropped.
+    is_gone: bool,
+}
+
+impl<F> State<F> {
+    /// Makes firings stale; gives back the one that is armed, to be cancelled outside of the lock.
+    #[must_use = "the firing is still armed"]
+    fn retire(&mut self, plan: Option<Plan>) -> Option<DelayedTaskHandle> {
+        self.generation += 1;
+        self.plan = plan;
+        self.armed.take()
+    }
+
+    /// What is due after a firing: a generation, and when.
+    fn next(&mut self, fired: u64, now: Moment) -> Option<(u64, Moment)> {
+        let held_back = self.held_back.take().filter(|generation| *generation == self.generation);
+        if let Some(generation) = held_back {
+            return Some((generation, now));
+        }
+        match &mut self.plan {
+            Some(Plan::Repeating(ticks, is_extra)) if self.generation == fired => {
+                if std::mem::take(is_extra) {
+                    ticks.settle(now)
+                } else {
+                    ticks.advance(now)
+                }
+                Some((fired, ticks.due()))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What a firing has to do.
+enum Turn<F> {
+    /// Nothing: it is stale, or held back.
+    Nothing,
+    /// Wait on, since the wall clock does not show that time yet.
+    Wait(u64, SystemTime),
+    Call(u64, F),
+}
+
+impl<R, F> Shared<R, F>
+where
+    R: Target + Send + Sync + 'static,
+    F: FnMut() + Send + 'static,
+{
+    /// Posts the firing of a generation.
+    fn arm(self: &Arc<Self>, generation: u64, due: Due) -> Result<(), Rejected<()>> {
+        let firing = Firing { timer: Arc::downgrade(self), generation, has_begun: false };
+        let armed = self.runner.post_at(self.spec.clone(), due, move || firing.run());
+        let armed = armed.map_err(|rejected| rejected.map(drop))?;
+        let unused = {
+            let mut state = self.state.lock();
+            if state.generation == generation { state.armed.replace(armed) } else { Some(armed) }
+        };
+        take_back(unused);
+        Ok(())
+    }
+
+    /// When to look at the wall clock next.
+    fn look_at_wall_clock(&self, time: SystemTime) -> Due {
+        let left = time.duration_since(self.runner.wall()).unwrap_or_default();
+        self.runner.due_after(left.min(WALL_CLOCK_LOOK))
+    }
+
+    fn begin_turn(&self, generation: u64) -> Turn<F> {
+        let wall = self.runner.wall();
+        let mut state = self.state.lock();
+        if state.generation != generation {
+            return Turn::Nothing;
+        }
+        if let Some(Plan::AtWallClock(time)) = state.plan {
+            if wall < time {
+                state.generation += 1;
+                return Turn::Wait(state.generation, time);
+            }
+        }
+        let Some(body) = state.body.take() else {
+            state.held_back = Some(generation);
+            return Turn::Nothing;
+        };
+        state.generation += 1;
+        if !matches!(state.plan, Some(Plan::Repeating(..))) {
+            state.plan = None;
+        }
+        Turn::Call(state.generation, body)
+    }
+
+    fn fire(self: &Arc<Self>, generation: u64) {
+        let (generation, mut body) = match self.begin_turn(generation) {
+            Turn::Nothing => return,
+            // A refusal stops the timer and has been reported.
+            Turn::Wait(generation, time) => return drop(self.arm(generation, self.look_at_wall_clock(time))),
+            Turn::Call(generation, body) => (generation, body),
+        };
+        let result = catch(&mut body);
+        let now = self.runner.now();
+        let (next, unwanted) = {
+            let mut state = self.state.lock();
+            let unwanted = if state.is_gone { Some(body) } else { state.body.replace(body) };
+            (state.next(generation, now), unwanted)
+        };
+        drop_quietly(unwanted);
+        if let Some((generation, due)) = next {
+            // WHY by the wheel, though it may be due: a queue that is full then does not refuse it, and no caller runs it in here.
+            drop(self.arm(generation, Due::At(due)));
+        }
+        if let Err(payload) = result {
+            // To the boundary of the task, which reports it.
+            std::panic::resume_unwind(payload);
+        }
+    }
+
+    /// The firing of that generation will not come.
+    fn abandon(&self, generation: u64) {
+        let mut state = self.state.lock();
+        if state.generation == generation {
+            state.plan = None;
+        }
+    }
+}
+
+/// Cancels a firing, outside of the lock.
+fn take_back(armed: Option<DelayedTaskHandle>) {
+    if let Some(armed) = armed {
+        armed.cancel();
+    }
+}
+
+impl<R, F> Control for Shared<R, F>
+where
+    R: Target + Send + Sync + 'static,
+    F: FnMut() + Send + 'static,
+{
+    fn begin(self: Arc<Self>, how: How) -> Result<(), Rejected<()>> {
+        let now = self.runner.now();
+        let (plan, due) = match &how {
+            How::After(delay) => (Plan::Once, self.runner.due_after(*delay)),
+            How::AtWallClock(time) => (Plan::AtWallClock(*time), self.look_at_wall_clock(*time)),
+            How::Repeating(schedule) => {
+                let ticks = Ticks::begin(schedule, now);
+                let due = if ticks.due() <= now { Due::Now } else { Due::At(ticks.due()) };
+                (Plan::Repeating(ticks, false), due)
+            }
+        };
+        let (generation, before) = {
+            let mut state = self.state.lock();
+            state.last = Some(how);
+            let before = state.retire(Some(plan));
+            (state.generation, before)
+        };
+        take_back(before);
+        self.arm(generation, due)
+    }
+
+    fn fire_now(self: Arc<Self>) -> Result<bool, Rejected<()>> {
+        let now = self.runner.now();
+        let (generation, before) = {
+            let mut state = self.state.lock();
+            let plan = match state.plan.take() {
+                None => return Ok(false),
+                // One that is due already, or runs, is that tick.
+                Some(Plan::Repeating(ticks, _)) => {
+                    let is_extra = ticks.due() > now;
+                    Plan::Repeating(ticks, is_extra)
+                }
+                Some(Plan::Once | Plan::AtWallClock(_)) => Plan::Once,
+            };
+            let before = state.retire(Some(plan));
+            (state.generation, before)
+        };
+        take_back(before);
+        self.arm(generation, Due::Now).map(|()| true)
+    }
+
+    fn last(&self) -> Option<How> {
+        self.state.lock().last.clone()
+    }
+
+    fn stop(&self) -> bool {
+        let (was_running, armed) = {
+            let mut state = self.state.lock();
+            (state.plan.is_some(), state.retire(None))
+        };
+        take_back(armed);
+        was_running
+    }
+
+    fn is_running(&self) -> bool {
+        self.state.lock().plan.is_some()
+    }
+
+    fn end(&self) {
+        let (armed, body) = {
+            let mut state = self.state.lock();
+            state.is_gone = true;
+            (state.retire(None), state.body.take())
+        };
+        take_back(armed);
+        if std::mem::needs_drop::<F>() {
+            if let Some(body) = body {
+                let refused = self.runner.post(self.spec.clone(), move || drop(body)).err();
+                drop_quietly(refused);
+            }
+        }
+    }
+}
+
+/// One firing. Dropped unrun, by a shutdown or a closed runner, it stops its timer.
+struct Firing<R, F>
+where
+    R: Target + Send + Sync + 'static,
+    F: FnMut() + Send + 'static,
+{
+    timer: Weak<Shared<R, F>>,
+    generation: u64,
+    has_begun: bool,
+}
+
+impl<R, F> Firing<R, F>
+where
+    R: Target + Send + Sync + 'static,
+    F: FnMut() + Send + 'static,
+{
+    fn run(mut self) {
+        self.has_begun = true;
+        if let Some(timer) = self.timer.upgrade() {
+            timer.fire(self.generation);
+        }
+    }
+}
+
+impl<R, F> Drop for Firing<R, F>
+where
+    R: Target + Send + Sync + 'static,
+    F: FnMut() + Send + 'static,
+{
+    fn drop(&mut self) {
+        if !self.has_begun {
+            if let Some(timer) = self.timer.upgrade() {
+                timer.abandon(self.generation);
+            }
+        }
+    }
+}
