@@ -4,14 +4,55 @@
 use std::task::{Context, Poll, Waker};
 
 use super::{Wait, wait_for};
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, unmodelled};
 
 /// Listeners are all woken by each ring, so none of them can use up another's wake-up.
 #[derive(Debug)]
 pub(crate) struct Bell {
     listened: AtomicBool,
-    listeners: Mutex<Vec<Waker>>,
+    /// By the number of who listens: two waits of one task have the same waker.
+    listeners: Mutex<Vec<(u64, Waker)>>,
+}
+
+/// One wait for bells. Whoever drops it before its end must have it [leave](Self::leave) them: a bell that rings once in the life of a pool would keep its waker.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    number: u64,
+    listens: bool,
+}
+
+impl Listener {
+    pub(crate) fn new() -> Self {
+        static NUMBERS: unmodelled::AtomicU64 = unmodelled::AtomicU64::new(0);
+        // Relaxed: a number of its own, nothing more.
+        Self { number: NUMBERS.fetch_add(1, unmodelled::Ordering::Relaxed), listens: false }
+    }
+
+    /// Looks once, after it listens to the bells; what `look` asks must be ordered against the ringers' changes.
+    pub(crate) fn poll<T, const N: usize>(
+        &mut self,
+        context: &Context<'_>,
+        bells: [&Bell; N],
+        look: impl FnOnce() -> Option<T>,
+    ) -> Poll<T> {
+        self.listens = true;
+        bells.iter().for_each(|bell| bell.listen(self.number, context.waker()));
+        match look() {
+            Some(answer) => {
+                self.leave(bells);
+                Poll::Ready(answer)
+            }
+            None => Poll::Pending,
+        }
+    }
+
+    /// Need not be woken any more.
+    pub(crate) fn leave<const N: usize>(&mut self, bells: [&Bell; N]) {
+        if std::mem::take(&mut self.listens) {
+            bells.iter().for_each(|bell| bell.forget(self.number));
+        }
+    }
 }
 
 impl Bell {
@@ -25,16 +66,26 @@ impl Bell {
         self.listened.load(Ordering::Relaxed)
     }
 
-    /// Has the waker woken by the next ring.
-    pub(crate) fn listen(&self, context: &Context<'_>) {
-        let waker = context.waker().clone();
-        let mut listeners = self.listeners.lock();
-        // WHY once: who waits by several bells comes back to each whenever one of them rings.
-        if !listeners.iter().any(|listener| listener.will_wake(&waker)) {
-            listeners.push(waker);
-        }
-        // Relaxed: the listener orders it against the condition by what it calls before it looks.
-        self.listened.store(true, Ordering::Relaxed);
+    /// Has the waker woken by the next ring, instead of an earlier one of that number.
+    fn listen(&self, number: u64, waker: &Waker) {
+        let mut waker = waker.clone();
+        let before = {
+            let mut listeners = self.listeners.lock();
+            // Relaxed: the listener orders it against the condition by what it calls before it looks.
+            self.listened.store(true, Ordering::Relaxed);
+            // WHY once: who waits by several bells comes back to each whenever one of them rings.
+            match listeners.iter_mut().find(|(other, _)| *other == number) {
+                Some((_, kept)) => {
+                    std::mem::swap(kept, &mut waker);
+                    Some(waker)
+                }
+                None => {
+                    listeners.push((number, waker));
+                    None
+                }
+            }
+        };
+        drop(before);
     }
 
     /// Wakes all listeners.
@@ -45,7 +96,7 @@ impl Bell {
             self.listened.store(false, Ordering::Relaxed);
             std::mem::take(&mut *listeners)
         };
-        listeners.into_iter().for_each(Waker::wake);
+        listeners.into_iter().for_each(|(_, waker)| waker.wake());
     }
 
     /// Waits until `look` has an answer. It is asked after the bell is listened to; it must order its look against the ringer's change.
@@ -62,17 +113,9 @@ impl Bell {
         mut look: impl FnMut() -> Option<T>,
         wait: Wait,
     ) -> Option<T> {
-        let mut waker = None;
-        let poll = |context: &mut Context<'_>| {
-            waker.get_or_insert_with(|| context.waker().clone());
-            bells.iter().for_each(|bell| bell.listen(context));
-            look().map_or(Poll::Pending, Poll::Ready)
-        };
-        let answer = wait_for(poll, wait);
-        // WHY: a bell that rings once in the life of a pool would keep them all.
-        if let Some(waker) = waker {
-            bells.iter().for_each(|bell| bell.forget(&waker));
-        }
+        let mut listener = Listener::new();
+        let answer = wait_for(|context| listener.poll(context, bells, &mut look), wait);
+        listener.leave(bells);
         answer
     }
 
@@ -82,13 +125,11 @@ impl Bell {
         self.listeners.lock().len()
     }
 
-    /// The waker need not be woken any more.
-    fn forget(&self, waker: &Waker) {
-        let forgotten: Vec<Waker> = {
+    fn forget(&self, number: u64) {
+        let forgotten = {
             let mut listeners = self.listeners.lock();
-            let (mine, others) = listeners.drain(..).partition(|listener| listener.will_wake(waker));
-            *listeners = others;
-            mine
+            let at = listeners.iter().position(|(other, _)| *other == number);
+            at.map(|at| listeners.remove(at))
         };
         drop(forgotten);
     }

@@ -25,7 +25,7 @@ pub(crate) mod driver;
 mod tests;
 mod wait;
 
-pub(crate) use bell::Bell;
+pub(crate) use bell::{Bell, Listener};
 pub(crate) use wait::{Attention, Wait, attend, attention, park, pause, wait_for, waiting};
 
 use std::sync::Arc;

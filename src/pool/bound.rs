@@ -1,6 +1,8 @@
 //! Bounded queues: how many tasks may wait, and what happens to the next one.
 #![forbid(unsafe_code)]
 
+use std::time::Duration;
+
 use crate::error::BuildError;
 use crate::park::{Bell, Wait};
 use crate::sync::Mutex;
@@ -16,8 +18,20 @@ pub enum Overflow {
     DropOldest,
     /// Blocks the poster until there is room; on a worker of the pool, and on the sequence itself, refuses instead, so that it never deadlocks (POST-7).
     Block,
+    /// As [`Block`](Self::Block), but for at most so long, of monotonic time; then it refuses.
+    BlockFor(Duration),
     /// Runs it on the posting thread: for pools and parallel runners. Not for sequences, whose order it would break: building one is an error.
     CallerRuns,
+}
+
+impl Overflow {
+    /// How long a poster waits at most.
+    fn limit(self) -> Option<Duration> {
+        match self {
+            Self::BlockFor(limit) => Some(limit),
+            _ => None,
+        }
+    }
 }
 
 /// The bound of one queue.
@@ -101,12 +115,13 @@ impl Bound {
         match self.overflow {
             Overflow::DropOldest => Room::DropOldest,
             Overflow::CallerRuns => Room::CallerRuns,
-            Overflow::Block if may_block => {
+            Overflow::Block | Overflow::BlockFor(_) if may_block => {
                 let look = || {
                     let reserved = self.try_reserve();
                     (reserved || is_over()).then_some(reserved)
                 };
-                let reserved = self.room.wait_until(look, Wait::on("room in a bounded queue"));
+                let wait = Wait::on("room in a bounded queue").at_most(self.overflow.limit());
+                let reserved = self.room.wait_until(look, wait);
                 if reserved == Some(true) { Room::Reserved } else { Room::Refused }
             }
             _ => Room::Refused,
@@ -123,7 +138,7 @@ impl Bound {
     pub(crate) fn release(&self) {
         // ORDER bound.release: Release; pairs with bound.reserve, bound.ripe.
         self.waiting.fetch_sub(1, Ordering::Release);
-        if self.overflow == Overflow::Block {
+        if matches!(self.overflow, Overflow::Block | Overflow::BlockFor(_)) {
             self.room.ring();
         }
     }

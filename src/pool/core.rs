@@ -13,6 +13,7 @@ use crossbeam_utils::CachePadded;
 
 use super::blocking::Blocking;
 use super::bound::{Bound, Overflow};
+use super::dormant::Dormants;
 #[cfg(feature = "testing")]
 use super::driven::Observer;
 use super::fence::Fences;
@@ -88,6 +89,7 @@ pub(crate) struct Core {
     pub(crate) fences: Fences,                     // A
     pub(crate) pauses: Pauses,                     // L
     pub(crate) restrictions: Restrictions,         // L
+    pub(crate) dormants: Dormants,                 // L
     pub(crate) blocking: Blocking,                 // A, L
     /// Itself, for threads that it starts.
     this: OnceCell<Weak<Core>>,
@@ -170,6 +172,7 @@ impl Core {
             fences: Fences::default(),
             pauses: Pauses::default(),
             restrictions: Restrictions::default(),
+            dormants: Dormants::default(),
             blocking: Blocking::default(),
             this: OnceCell::new(),
             homes_busy: AtomicUsize::new(0),
@@ -519,6 +522,7 @@ impl Core {
 
     /// Starts the shutdown; queued work that does not block it is dropped by the workers.
     pub(crate) fn start_shutdown(&self) {
+        self.dormants.end_all_but_blocking();
         if self.tracker.start() == Completion::Mine {
             self.completed();
         }
@@ -536,6 +540,7 @@ impl Core {
         self.unpark_all();
         self.service.unpark();
         self.ended.ring();
+        self.dormants.end_rest();
     }
 
     /// Calls a worker back from the reserve.

@@ -89,12 +89,8 @@ fn alarm() -> &'static Alarm {
 
 impl Alarm {
     fn arm(&'static self, token: &CancelToken, limit: Duration) {
-        let weak = token.downgrade();
-        let expire = move || {
-            if let Some(token) = weak.upgrade() {
-                token.expire();
-            }
-        };
+        let signaller = token.signaller();
+        let expire = move || signaller.expire();
         let site = Site::intern(None, Location::caller());
         let task = Task::plain(expire, site, Meta::new(TaskTraits::default()));
         #[cfg(feature = "testing")]

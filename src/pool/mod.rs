@@ -15,6 +15,7 @@ pub(crate) mod core;
 mod deadline;
 pub(crate) mod delayed;
 pub(crate) mod discard;
+pub(crate) mod dormant;
 #[cfg(feature = "testing")]
 pub(crate) mod driven;
 mod dump;
@@ -40,6 +41,7 @@ mod sweep;
 mod target;
 pub(crate) mod task_builder;
 pub(crate) mod timer;
+mod waits;
 pub(crate) mod worker;
 
 #[cfg(test)]
@@ -62,11 +64,10 @@ pub use self::restrict::Restriction;
 pub use self::task_builder::TaskBuilder;
 
 use self::core::Core;
-use self::idle::Idle;
 use self::target::PoolAnchor;
 use self::task_builder::{Spec, Target};
 use crate::error::{Rejected, WaitError};
-use crate::park::{Bell, Wait};
+use crate::park::Wait;
 use crate::sync::Mutex;
 #[cfg(feature = "testing")]
 use crate::sync::unmodelled::OnceCell;
@@ -243,26 +244,6 @@ impl ThreadPool {
         self.core().ledger.stats()
     }
 
-    /// Waits until no undelayed work remains, including what is posted meanwhile (CTL-2).
-    ///
-    /// # Errors
-    ///
-    /// [`WaitError::WouldDeadlock`] inside a task of this pool, and while this thread holds a fence; [`WaitError::ShutDown`] if a shutdown dropped some of the work.
-    pub fn flush(&self) -> Result<(), WaitError> {
-        let core = self.core();
-        if core.is_own_thread() || core.is_fenced_by_this_thread() {
-            return Err(WaitError::WouldDeadlock);
-        }
-        let dropped_before = core.ledger.dropped();
-        let look = || {
-            Idle::order_looks();
-            (core.ledger.is_quiet() || core.tracker.is_complete()).then_some(())
-        };
-        Bell::wait_for_either([&core.quiet, &core.ended], look, Wait::on("a flush of the pool"));
-        let lost_some = core.tracker.is_started() && core.ledger.dropped() != dropped_before;
-        if lost_some { Err(WaitError::ShutDown) } else { Ok(()) }
-    }
-
     /// Ends the pool and waits for what must finish (SHUT-1): `BlockShutdown` tasks run, queued others are dropped, running ones finish but for
     /// `ContinueOnShutdown`, and the threads are joined.
     ///
@@ -286,6 +267,33 @@ impl ThreadPool {
         self.shutdown_until(Some(limit))
     }
 
+    /// As [`shutdown`](Self::shutdown), as a future for any executor. The shutdown starts with this call, not with the first poll, and goes on if the future is dropped; the report is
+    /// the one that every caller gets.
+    ///
+    /// It never blocks the thread that polls it: when it is ready every thread of the pool has done its last work, stragglers apart. They are joined by a blocking form, or by the drop
+    /// of the last handle; the future is a handle, too.
+    ///
+    /// # Errors
+    ///
+    /// As [`shutdown`](Self::shutdown), settled by this call. A future of this pool that awaits it is dropped by the shutdown.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// use overstrand::ThreadPool;
+    ///
+    /// let (pool, other) = (ThreadPool::builder().workers(1).build()?, ThreadPool::builder().workers(1).build()?);
+    /// pool.post_task(|| ())?;
+    /// pool.flush()?;
+    /// let report = other.spawn_future(pool.shutdown_async()).join()??;
+    /// assert_eq!(report.ran, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use = "the shutdown goes on, but nobody waits for it"]
+    pub fn shutdown_async(&self) -> impl Future<Output = Result<ShutdownReport, WaitError>> + Send + 'static + use<> {
+        waits::End::of(&self.0)
+    }
+
     fn shutdown_until(&self, limit: Option<Duration>) -> Result<ShutdownReport, WaitError> {
         if self.core().is_own_thread() {
             return Err(WaitError::WouldDeadlock);
@@ -301,8 +309,7 @@ impl Guard {
 
     fn shutdown(&self, limit: Option<Duration>) -> ShutdownReport {
         let core = self.core();
-        core.start_shutdown();
-        core.note_running();
+        self.start_shutdown();
         let has_ended =
             core.ended.wait_until(|| core.has_ended().then_some(()), Wait::on("a shutdown").at_most(limit)).is_some();
         if !has_ended {
@@ -310,9 +317,19 @@ impl Guard {
         }
         core.staff.join_exited();
         core.staff.join_service();
-        core.sweep();
+        self.final_report()
+    }
+
+    fn start_shutdown(&self) {
+        self.core().start_shutdown();
+        self.core().note_running();
+    }
+
+    /// The report of a shutdown that has ended.
+    fn final_report(&self) -> ShutdownReport {
+        self.core().sweep();
         let mut report = self.report.lock();
-        report.get_or_insert_with(|| core.report()).clone()
+        report.get_or_insert_with(|| self.core().report()).clone()
     }
 }
 

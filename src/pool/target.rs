@@ -8,6 +8,7 @@ use super::ThreadPool;
 use super::bound::{Bound, Room};
 use super::core::Core;
 use super::delayed::Armed;
+use super::dormant::Host;
 use super::ledger::Count;
 use super::observe::Running;
 use super::task_builder::{Due, Refused, Spec, Target};
@@ -225,5 +226,24 @@ impl Target for ThreadPool {
 
     fn wall(&self) -> SystemTime {
         self.core().clock.wall()
+    }
+}
+
+impl Host for PoolAnchor {
+    fn core(&self) -> &Arc<Core> {
+        &self.0
+    }
+
+    fn number(&self) -> u64 {
+        0
+    }
+
+    fn meta(&self, traits: TaskTraits) -> Meta {
+        Meta::new(traits)
+    }
+
+    fn push_accepted(&self, task: Task) {
+        let class = task.meta().priority();
+        self.0.submit_unbounded(task, class, Count::Posted);
     }
 }

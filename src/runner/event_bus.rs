@@ -103,6 +103,25 @@ impl EventBus {
     ///
     /// # Errors
     ///
+    /// As [`SequencedTaskRunner::flush`].
+    pub fn flush(&self) -> Result<(), WaitError> {
+        self.runner.flush()
+    }
+
+    /// As [`flush`](Self::flush), as a future for any executor.
+    ///
+    /// # Errors
+    ///
+    /// As [`SequencedTaskRunner::flush_async`].
+    #[must_use = "futures do nothing unless polled"]
+    pub fn flush_async(&self) -> impl Future<Output = Result<(), WaitError>> + Send + 'static + use<> {
+        self.runner.flush_async()
+    }
+
+    /// As [`flush`](Self::flush), for at most `limit` of monotonic time.
+    ///
+    /// # Errors
+    ///
     /// As [`SequencedTaskRunner::wait_idle`].
     pub fn wait_idle(&self, limit: Duration) -> Result<(), WaitError> {
         self.runner.wait_idle(limit)

@@ -1,213 +1,82 @@
 //! Futures on runners: polled there and nowhere else, without any other runtime.
 //!
-//! Every wake-up posts one poll to the runner, by its rules: in its order, at its priority, refused when it is closed. A refused poll drops the future, and so does the
-//! discard of a queued one; either way the handle is told. Wakers may outlive everything: they hold the future's memory, not its runner's threads.
+//! The first poll is posted as any task, by the runner's rules: refused when it is closed or full. Every wake-up after that queues one more poll in the runner's order, at its priority; it belongs to
+//! what was accepted, so neither `close(Drain)` nor a full queue refuses it. What ends the runner drops the future there and tells the handle, even if no waker is ever woken again; `polled` has
+//! the states, `pool::dormant` the list of those that wait. Wakers may outlive everything: they hold memory, not the runner's threads.
 #![forbid(unsafe_code)]
 
 use std::fmt;
 use std::future::Future;
-use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::error::{JoinError, RejectReason};
+use super::group::Parallel;
+use super::polled;
+use super::sequence::Sequence;
 use crate::pool::ThreadPool;
+use crate::pool::core::Core;
+use crate::pool::dormant::Host;
 use crate::pool::task_builder::{Spec, Target};
 use crate::runner::{ParallelTaskRunner, SequencedTaskRunner, SingleThreadTaskRunner};
-use crate::sync::Mutex;
 use crate::task::cancel::{CancelToken, Cancelled};
-use crate::task::handle::{Pending, TaskHandle, Waited};
-use crate::task::panic::{Panicked, catch, message_of};
+use crate::task::handle::TaskHandle;
+use crate::task::raw::Task;
+use crate::task::traits::{Meta, TaskTraits};
 
-/// What a future and its handle share.
-struct Outcome<T> {
-    slot: Mutex<Slot<T>>,
-    runner: Option<Arc<dyn Waited>>,
-    location: &'static Location<'static>,
-}
-
-struct Slot<T> {
-    is_done: bool,
-    result: Option<Result<T, JoinError>>,
-    waker: Option<Waker>,
-    /// Dropping it cancels the future.
-    task: Option<async_task::Task<()>>,
-    bound: Option<Cancelled>,
-}
-
-impl<T> Outcome<T> {
-    fn complete(&self, result: Result<T, JoinError>) {
-        let mut slot = self.slot.lock();
-        if slot.is_done {
-            drop(slot);
-            return drop(result);
-        }
-        slot.is_done = true;
-        slot.result = Some(result);
-        let (waker, task, bound) = (slot.waker.take(), slot.task.take(), slot.bound.take());
-        drop(slot);
-        if let Some(task) = task {
-            task.detach();
-        }
-        drop(bound);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+impl Host for SequencedTaskRunner {
+    fn core(&self) -> &Arc<Core> {
+        self.sequence().core()
     }
 
-    /// True when this call ended it: the future is dropped where it is polled.
-    fn abandon(&self) -> bool {
-        let task = self.slot.lock().task.take();
-        let was_pending = task.is_some();
-        drop(task);
-        was_pending
+    fn number(&self) -> u64 {
+        self.sequence().runner.id
+    }
+
+    fn meta(&self, traits: TaskTraits) -> Meta {
+        self.sequence().meta(traits)
+    }
+
+    fn push_accepted(&self, task: Task) {
+        Sequence::push_accepted(self.erased(), task);
     }
 }
 
-impl<T: Send + 'static> Pending<T> for Outcome<T> {
-    fn poll_result(&self, waker: Option<&Waker>) -> Poll<Result<T, JoinError>> {
-        let waker = waker.cloned();
-        let mut slot = self.slot.lock();
-        if slot.is_done {
-            return Poll::Ready(slot.result.take().unwrap_or(Err(JoinError::Taken)));
-        }
-        let before = waker.and_then(|waker| slot.waker.replace(waker));
-        drop(slot);
-        drop(before);
-        Poll::Pending
+impl Host for SingleThreadTaskRunner {
+    fn core(&self) -> &Arc<Core> {
+        self.as_sequence().core()
     }
 
-    fn is_done(&self) -> bool {
-        self.slot.lock().is_done
+    fn number(&self) -> u64 {
+        self.as_sequence().number()
     }
 
-    fn is_waiting(&self) -> bool {
-        !self.is_done()
+    fn meta(&self, traits: TaskTraits) -> Meta {
+        self.as_sequence().meta(traits)
     }
 
-    fn cancel(&self) -> bool {
-        self.abandon()
-    }
-
-    fn cancel_waiting(&self) -> bool {
-        self.abandon()
-    }
-
-    fn reject(&self, reason: RejectReason) {
-        self.complete(Err(JoinError::Rejected(reason)));
-    }
-
-    fn detach(&self) {
-        let mut slot = self.slot.lock();
-        let (task, result, waker) = (slot.task.take(), slot.result.take(), slot.waker.take());
-        drop(slot);
-        if let Some(task) = task {
-            task.detach();
-        }
-        drop((result, waker));
-    }
-
-    fn would_deadlock(&self) -> bool {
-        !self.is_done() && self.runner.as_ref().is_some_and(|runner| runner.would_deadlock())
-    }
-
-    fn waits_on(&self, runners: &mut Vec<Arc<dyn Waited>>) {
-        runners.extend(self.runner.clone().filter(|_| !self.is_done()));
-    }
-
-    fn location(&self) -> &'static Location<'static> {
-        self.location
-    }
-
-    fn bind(self: Arc<Self>, token: &CancelToken) {
-        let weak = Arc::downgrade(&self);
-        let cancels = Cancels(Box::new(move || {
-            if let Some(outcome) = weak.upgrade() {
-                outcome.abandon();
-            }
-        }));
-        let Some(bound) = token.bind(Arc::new(cancels)) else {
-            self.abandon();
-            return;
-        };
-        let mut slot = self.slot.lock();
-        let unused = if slot.is_done { Some(bound) } else { slot.bound.replace(bound) };
-        drop(slot);
-        drop(unused);
+    fn push_accepted(&self, task: Task) {
+        self.as_sequence().push_accepted(task);
     }
 }
 
-/// Calls back when it is woken.
-struct Cancels(Box<dyn Fn() + Send + Sync>);
-
-impl std::task::Wake for Cancels {
-    fn wake(self: Arc<Self>) {
-        (self.0)();
+impl Host for ParallelTaskRunner {
+    fn core(&self) -> &Arc<Core> {
+        &self.erased().object.core
     }
-}
 
-/// The future of a task: tells the handle, whatever happens to it.
-struct Told<F: Future> {
-    future: Pin<Box<F>>,
-    outcome: Arc<Outcome<F::Output>>,
-}
-
-impl<F> Future for Told<F>
-where
-    F: Future,
-    F::Output: Send + 'static,
-{
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let this = &mut *self;
-        match catch(|| this.future.as_mut().poll(context)) {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(value)) => {
-                this.outcome.complete(Ok(value));
-                Poll::Ready(())
-            }
-            Err(payload) => {
-                let text = message_of(&*payload).unwrap_or("<non-string payload>").to_owned();
-                this.outcome.complete(Err(JoinError::Panicked(Panicked::new(payload))));
-                // The payload is the handle's; its text goes to the boundary of the task, which reports it.
-                std::panic::resume_unwind(Box::new(text))
-            }
-        }
+    fn number(&self) -> u64 {
+        self.erased().object.runner.id
     }
-}
 
-impl<F> Drop for Told<F>
-where
-    F: Future,
-{
-    fn drop(&mut self) {
-        // Nothing, if it has been told.
-        self.outcome.complete(Err(JoinError::Cancelled));
+    fn meta(&self, traits: TaskTraits) -> Meta {
+        Meta::new(traits)
     }
-}
 
-fn spawn<R, F>(runner: &R, waited: Option<Arc<dyn Waited>>, spec: Spec, future: F) -> TaskHandle<F::Output>
-where
-    R: Target,
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
-{
-    let slot = Slot { is_done: false, result: None, waker: None, task: None, bound: None };
-    let outcome = Arc::new(Outcome { slot: Mutex::new(slot), runner: waited, location: spec.location });
-    let told = Told { future: Box::pin(future), outcome: Arc::clone(&outcome) };
-    let anchor = runner.anchor();
-    let schedule = move |runnable: async_task::Runnable| {
-        // A refusal is reported by the runner. The future is dropped with the refused poll, and that tells the handle.
-        let refused = anchor.post(spec.clone(), move || _ = runnable.run()).err();
-        drop(refused);
-    };
-    let (runnable, task) = async_task::spawn(told, schedule);
-    outcome.slot.lock().task = Some(task);
-    runnable.schedule();
-    TaskHandle::new(outcome)
+    fn push_accepted(&self, task: Task) {
+        Parallel::push_accepted(self.erased(), task);
+    }
 }
 
 /// `spawn_future` for each kind of runner.
@@ -216,15 +85,28 @@ macro_rules! spawns_futures {
         impl $runner {
             #[doc = concat!("Runs a future ", $where, ", and keeps its result for the handle.")]
             ///
-            /// Cancelling the handle, closing the runner or shutting the pool down drops the future where it is polled; the handle says
-            /// [`JoinError::Cancelled`] then. Every poll is a task of its own.
+            /// Every poll is a task of its own. The first is refused as any post is, which surfaces in [`TaskHandle::join`]; the others are not, while the runner runs tasks.
+            ///
+            /// # Guarantees
+            ///
+            /// A future that is not over is dropped, and its handle told, even if nobody ever wakes it again:
+            /// [`JoinError::Cancelled`](crate::JoinError::Cancelled) when the handle or its token cancels it, or [`Close::Discard`](crate::Close::Discard) ends the runner;
+            /// [`JoinError::ShutDown`](crate::JoinError::ShutDown) when a shutdown starts or, if its traits block shutdown, is complete.
+            /// [`Close::Drain`](crate::Close::Drain) lets it finish. A poll that runs is finished first, and counts.
+            ///
+            /// It is dropped in a turn of its runner, behind what is queued there, as one dropped task; once nobody runs tasks any more, on the thread that ends the pool.
+            /// Panics of its destructor are contained.
+            ///
+            /// # Not guaranteed
+            ///
+            /// Waits for the runner (`flush`, `wait_idle`) wait for polls that are queued, not for the future.
             #[track_caller]
             pub fn spawn_future<F>(&self, future: F) -> TaskHandle<F::Output>
             where
                 F: Future + Send + 'static,
                 F::Output: Send + 'static,
             {
-                spawn(self, $waited(self), Spec::here(self.default_traits()), future)
+                polled::spawn(self.anchor(), $waited(self), Spec::here(self.default_traits()), future)
             }
         }
     };

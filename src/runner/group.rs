@@ -4,11 +4,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::current::{Scope, holds};
+use super::current::Scope;
 use super::sequence::RunnerStats;
 use super::slots::Slots;
-use crate::error::{RejectReason, WaitError};
-use crate::park::{Bell, Wait};
+use crate::error::RejectReason;
+use crate::park::Bell;
 use crate::pool::bound::{Bound, Room};
 use crate::pool::core::{Core, until_settled};
 use crate::pool::delayed::Armed;
@@ -124,6 +124,7 @@ impl Parallel {
         }
         if is_discarding {
             parallel.core.pauses.end_of(parallel.runner.id);
+            parallel.core.dormants.end_of(parallel.runner.id);
             let receiver = Arc::clone(this) as Arc<dyn Receiver>;
             parallel.core.timers.drop_all_of(&receiver, || parallel.stats().delayed > 0);
         }
@@ -173,6 +174,14 @@ impl Parallel {
         add(&parallel.posted);
         parallel.core.ledger.count(parallel.core.worker_index(), Count::Posted);
         Self::queue(this, task);
+    }
+
+    /// Queues a task that neither a closed door nor a full queue refuses.
+    pub(super) fn push_accepted(this: &Arc<Erased<Self>>, task: Task) {
+        if let Some(bound) = &this.object.bound {
+            bound.add_ripe();
+        }
+        Self::push(this, task);
     }
 
     pub(super) fn queue(this: &Arc<Erased<Self>>, task: Task) {
@@ -229,33 +238,6 @@ impl Parallel {
                 turn.run(task, &self.tally);
             }
             None => turn.run(task, &self.tally),
-        }
-    }
-
-    /// Waits until everything posted before is over. While it waits no later task starts, if it is a barrier.
-    pub(super) fn flush(this: &Arc<Erased<Self>>, wait: Wait) -> Result<(), WaitError> {
-        let parallel = &this.object;
-        if holds(parallel.runner.id) || parallel.core.is_fenced_by_this_thread() {
-            return Err(WaitError::WouldDeadlock);
-        }
-        let begun_at = parallel.core.clock.now();
-        let begun = parallel.ended.wait_until(|| parallel.slots.begin_flush().then_some(()), wait);
-        if begun.is_none() {
-            return Err(WaitError::TimedOut);
-        }
-        let waited = begun_at.until(parallel.core.clock.now());
-        let rest = wait.at_most(wait.limit.map(|limit| limit.saturating_sub(waited)));
-        let look = || {
-            let is_done = parallel.slots.is_quiet();
-            (is_done || parallel.core.tracker.is_complete()).then_some(is_done)
-        };
-        let ended = Bell::wait_for_either([&parallel.ended, &parallel.core.ended], look, rest);
-        Self::release_held(this);
-        match ended {
-            None => Err(WaitError::TimedOut),
-            Some(true) if read(&parallel.discarded) == 0 => Ok(()),
-            _ if parallel.core.tracker.is_started() => Err(WaitError::ShutDown),
-            _ => Err(WaitError::Closed),
         }
     }
 

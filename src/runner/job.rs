@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::crew::Crew;
 use super::{current, next_id};
 use crate::error::JoinError;
-use crate::park::{Bell, Wait};
+use crate::park::{Bell, Listener, Wait};
 use crate::pool::ThreadPool;
 use crate::pool::core::Core;
 use crate::pool::ledger::Count;
@@ -155,6 +155,10 @@ impl Job {
         }
     }
 
+    fn bells(&self) -> [&Bell; 2] {
+        [&self.changed, &self.core.ended]
+    }
+
     fn wait(&self) -> Wait {
         Wait::on("a job").posted_at(self.location)
     }
@@ -215,7 +219,10 @@ impl JobDelegate<'_> {
 /// A job that was posted; made by [`ThreadPool::post_job`]. Dropping it detaches.
 ///
 /// It is also a future, which waits without contributing.
-pub struct JobHandle(Arc<Job>);
+pub struct JobHandle {
+    job: Arc<Job>,
+    listener: Listener,
+}
 
 impl JobHandle {
     /// Works on the job until nothing is left, and waits for the others. It runs nothing but this job's body (HND-3), and so ends the job even when every worker is busy.
@@ -225,7 +232,7 @@ impl JobHandle {
     /// [`JoinError::Panicked`] with the first panic of the body or of the function that says how many are wanted, which cancels the job; [`JoinError::Cancelled`];
     /// [`JoinError::WouldDeadlock`] inside the job's own body.
     pub fn join(self) -> Result<(), JoinError> {
-        let job = &*self.0;
+        let job = &*self.job;
         if current::holds(job.id) {
             return Err(JoinError::WouldDeadlock);
         }
@@ -252,44 +259,47 @@ impl JobHandle {
 
     /// Waits for the end for at most `limit` of monotonic time, without working. `None`: not yet.
     pub fn join_timeout(&mut self, limit: Duration) -> Option<Result<(), JoinError>> {
-        let job = &*self.0;
+        let job = &*self.job;
         if current::holds(job.id) {
             return Some(Err(JoinError::WouldDeadlock));
         }
         let look = || job.is_over().then_some(());
-        let bells = [&job.changed, &job.core.ended];
-        Bell::wait_for_either(bells, look, job.wait().at_most(Some(limit)))?;
+        Bell::wait_for_either(job.bells(), look, job.wait().at_most(Some(limit)))?;
         Some(job.outcome())
     }
 
     /// Keeps the body from being called again; a call that runs sees it in [`JobDelegate::should_yield`]. Returns at once; [`join`](Self::join) waits.
     pub fn cancel(&self) {
-        self.0.crew.cancel();
-        self.0.changed.ring();
+        self.job.crew.cancel();
+        self.job.changed.ring();
     }
 
     /// Says that more workers may be wanted than before: must be called after the work grew, since nobody asks otherwise.
     pub fn notify(&self) {
-        self.0.crew.call();
-        Job::invite(&self.0);
-        self.0.changed.ring();
+        self.job.crew.call();
+        Job::invite(&self.job);
+        self.job.changed.ring();
     }
 
     /// True when nobody works on it and nobody is wanted. It asks the function that says how many are.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.0.is_over()
+        self.job.is_over()
     }
 }
 
 impl Future for JobHandle {
     type Output = Result<(), JoinError>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let job = &*self.0;
-        job.changed.listen(context);
-        job.core.ended.listen(context);
-        if job.is_over() { Poll::Ready(job.outcome()) } else { Poll::Pending }
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { job, listener } = &mut *self;
+        listener.poll(context, job.bells(), || job.is_over().then(|| job.outcome()))
+    }
+}
+
+impl Drop for JobHandle {
+    fn drop(&mut self) {
+        self.listener.leave(self.job.bells());
     }
 }
 
@@ -352,7 +362,7 @@ impl ThreadPool {
             body: Box::new(worker),
         });
         Job::invite(&job);
-        JobHandle(job)
+        JobHandle { job, listener: Listener::new() }
     }
 }
 
@@ -364,6 +374,6 @@ impl fmt::Debug for JobDelegate<'_> {
 
 impl fmt::Debug for JobHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JobHandle").field("workers", &self.0.crew.workers()).finish_non_exhaustive()
+        f.debug_struct("JobHandle").field("workers", &self.job.crew.workers()).finish_non_exhaustive()
     }
 }

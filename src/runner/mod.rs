@@ -1,6 +1,7 @@
 //! How work is posted: the runners, and what tasks can learn about theirs.
 #![forbid(unsafe_code)]
 
+mod barrier;
 mod crew;
 pub(crate) mod current;
 mod event_bus;
@@ -13,6 +14,7 @@ mod listed;
 mod main_thread;
 mod owned;
 mod parallel;
+mod polled;
 mod repeating;
 mod reply;
 mod scope;

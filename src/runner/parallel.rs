@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::barrier::Flush;
 use super::sequence::RunnerStats;
 use super::sequenced::Close;
 use super::slots::{SLOTS_MAX, Slots};
@@ -79,6 +80,10 @@ impl ParallelTaskRunner {
 
     fn parallel(&self) -> &Parallel {
         &self.0.object
+    }
+
+    pub(super) fn erased(&self) -> &Arc<Erased<Parallel>> {
+        &self.0
     }
 
     /// True inside the tasks of this runner, and nowhere else.
@@ -176,6 +181,16 @@ impl ParallelTaskRunner {
     /// As [`flush`](Self::flush); [`WaitError::TimedOut`] when the time is over first: the barrier is lifted then.
     pub fn wait_idle(&self, limit: Duration) -> Result<(), WaitError> {
         Parallel::flush(&self.0, Wait::on("an idle parallel runner").at_most(Some(limit)))
+    }
+
+    /// As [`flush`](Self::flush), as a future for any executor. Its barrier begins with its first poll, and is lifted when it is over or dropped: until then what is posted is held back.
+    ///
+    /// # Errors
+    ///
+    /// As [`flush`](Self::flush); [`WaitError::WouldDeadlock`] also when a future of this runner awaits it.
+    #[must_use = "futures do nothing unless polled"]
+    pub fn flush_async(&self) -> impl Future<Output = Result<(), WaitError>> + Send + 'static + use<> {
+        Flush::of(&self.0)
     }
 
     /// Refuses posts from now on; with [`Close::Discard`] what has not started is dropped: queued tasks when their turn comes, delayed ones at once. Returns at once.

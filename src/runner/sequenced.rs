@@ -7,7 +7,7 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::sequence::{Extras, RunnerStats, Sequence};
+use super::sequence::{Extras, Flush, RunnerStats, Sequence};
 use super::{current, next_id};
 use crate::error::{BuildError, RejectReason, Rejected, WaitError};
 use crate::park::Wait;
@@ -198,6 +198,29 @@ impl SequencedTaskRunner {
     /// As [`flush`](Self::flush); [`WaitError::TimedOut`] when the time is over first.
     pub fn wait_idle(&self, limit: Duration) -> Result<(), WaitError> {
         self.sequence().wait_idle(Wait::on("an idle sequence").at_most(Some(limit)))
+    }
+
+    /// As [`flush`](Self::flush), as a future for any executor: it waits for what was posted before this call, and leaves nothing behind when it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// As [`flush`](Self::flush); it is settled by this call whether it would deadlock.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// # use overstrand::{TaskTraits, ThreadPool};
+    /// let pool = ThreadPool::builder().workers(1).build()?;
+    /// let seq = pool.create_sequenced_task_runner(TaskTraits::default());
+    /// seq.post_task(|| println!("first"))?;
+    /// let flushed = seq.flush_async();
+    /// pool.spawn_future(flushed).join()??;
+    /// assert_eq!(seq.stats().ran, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use = "futures do nothing unless polled"]
+    pub fn flush_async(&self) -> impl Future<Output = Result<(), WaitError>> + Send + 'static + use<> {
+        Flush::of(&self.0)
     }
 
     /// Refuses posts from now on (SEQ-10). Returns at once; [`wait_idle`](Self::wait_idle) waits for the rest.

@@ -194,6 +194,16 @@ impl SingleThreadTaskRunner {
         self.0.wait_idle(limit)
     }
 
+    /// As [`SequencedTaskRunner::flush_async`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[must_use = "futures do nothing unless polled"]
+    pub fn flush_async(&self) -> impl Future<Output = Result<(), WaitError>> + Send + 'static + use<> {
+        self.0.flush_async()
+    }
+
     /// As [`SequencedTaskRunner::set_priority`]. Runners that share a thread take turns by their priorities, as sequences do on a worker: the highest first, but for one
     /// pick in 61. To a runner with a thread of its own it matters only for [best-effort fences](ThreadPool::fence_best_effort).
     pub fn set_priority(&self, priority: Priority) {

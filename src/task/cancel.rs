@@ -3,16 +3,28 @@
 //! Words: a token is *signalled* when it or an ancestor was cancelled. Each token has its own state byte, written once; signalling a token
 //! signals its children, each under its own lock and never two locks at once, and wakes its waiters after the locks.
 //!
-//! The bad interleaving: a child or waiter is registered just after the parent went through its list. Excluded because
-//! registering looks at the state again under the list's lock, and signalling sets the state before it takes that lock.
+//! # Who can signal
+//!
+//! A token's *signallers* are counted under its lock: its handles (as one), the token above it while that can be signalled, and its deadline while that is armed. A [`Cancelled`] is none
+//! of them. When the last one is gone nothing can signal the token any more: it lets go of its waiters, and is no signaller of the tokens below. So a future
+//! that awaits a token does not keep itself alive through its own waker.
+//!
+//! # The bad interleavings
+//!
+//! A child or waiter is registered just after the parent went through its list. Excluded because
+//! registering looks at the state again under the list's lock, and signalling sets the state before it takes that lock. The same holds for waiters and the loss of the last signaller, which
+//! is one step under the lock.
+//!
+//! A signal on its way down meets a token that loses its signallers: the token above is one until it has lost its own, and one that is signalled loses none.
 //!
 //! | operation | progress |
 //! |---|---|
 //! | `is_cancelled`, `reason` | wait-free, one load |
 //! | `cancel` | takes the lock of each token below |
 //! | `child`, waits | take the token's lock for a few instructions |
+//! | the drop of the last handle | takes the lock of each token below that cannot be signalled any more |
 //!
-//! Witnessed by `tests::loom_child_and_waiter_hear_of_a_cancel`.
+//! Witnessed by `tests::loom_child_and_waiter_hear_of_a_cancel`, `tests::loom_last_handle_and_waiter`, `tests::cancel`.
 #![forbid(unsafe_code)]
 
 use std::any::Any;
@@ -23,7 +35,7 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use super::panic::{catch, drop_payload};
+use super::panic::{catch, drop_payload, drop_quietly};
 use crate::park::{self, Wait};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU8, Ordering};
@@ -65,13 +77,17 @@ const EXPIRED: u8 = 2;
 /// assert!(one.is_cancelled());
 /// ```
 #[derive(Clone)]
-pub struct CancelToken(Arc<Inner>);
+pub struct CancelToken {
+    inner: Arc<Inner>,
+    /// Shared by the handles of this token, so that its drop is that of the last one.
+    _handles: Arc<Signaller>,
+}
 
 struct Inner {
     state: AtomicU8,
     listeners: Mutex<Listeners>,
     /// Keeps the chain upwards alive, so that a signal finds its way through tokens that nobody holds.
-    parent: Option<CancelToken>,
+    parent: Option<Arc<Inner>>,
     /// Something that lives as long as the token.
     kept: OnceCell<Box<dyn Any + Send + Sync>>,
 }
@@ -82,6 +98,28 @@ struct Listeners {
     /// Waiters by number; a waiter that gives up takes its entry along.
     waiters: Vec<(u64, Waker)>,
     next_waiter: u64,
+    /// See the page above.
+    signallers: usize,
+}
+
+/// One of those who can signal a token; no more after its drop.
+pub(crate) struct Signaller(Weak<Inner>);
+
+impl Signaller {
+    /// Signals that the deadline has passed.
+    pub(crate) fn expire(&self) {
+        if let Some(inner) = self.0.upgrade() {
+            inner.signal(EXPIRED);
+        }
+    }
+}
+
+impl Drop for Signaller {
+    fn drop(&mut self) {
+        if let Some(inner) = self.0.upgrade() {
+            inner.lose_signaller();
+        }
+    }
 }
 
 impl CancelToken {
@@ -91,66 +129,70 @@ impl CancelToken {
         Self::with_parent(None)
     }
 
-    fn with_parent(parent: Option<Self>) -> Self {
-        Self(Arc::new(Inner {
+    fn with_parent(parent: Option<Arc<Inner>>) -> Self {
+        let signallers = 1 + usize::from(parent.is_some());
+        let inner = Arc::new(Inner {
             state: AtomicU8::new(LIVE),
-            listeners: Mutex::new(Listeners::default()),
+            listeners: Mutex::new(Listeners { signallers, ..Listeners::default() }),
             parent,
             kept: OnceCell::new(),
-        }))
+        });
+        Self { _handles: Arc::new(Signaller(Arc::downgrade(&inner))), inner }
     }
 
     /// A token that is signalled with this one, and can be cancelled alone.
     #[must_use]
     pub fn child(&self) -> Self {
-        let child = Self::with_parent(Some(self.clone()));
+        let child = Self::with_parent(Some(Arc::clone(&self.inner)));
         let state = {
-            let mut listeners = self.0.listeners.lock();
+            let mut listeners = self.inner.listeners.lock();
             // WHY: looked at under the lock, see the page above.
-            let state = self.0.state();
+            let state = self.inner.state();
             if state == LIVE {
                 listeners.forget_dead_children();
-                listeners.children.push(Arc::downgrade(&child.0));
+                listeners.children.push(Arc::downgrade(&child.inner));
             }
             state
         };
         if state != LIVE {
-            child.0.signal(state);
+            child.inner.signal(state);
         }
         child
     }
 
     /// Signals this token and all below it; the first call wins, later ones do nothing.
     pub fn cancel(&self) {
-        self.0.signal(CANCELLED);
+        self.inner.signal(CANCELLED);
     }
 
     /// Signals that the deadline has passed.
     pub(crate) fn expire(&self) {
-        self.0.signal(EXPIRED);
+        self.inner.signal(EXPIRED);
     }
 
     /// Keeps a value for as long as the token lives; one per token.
     pub(crate) fn keep(&self, value: Box<dyn Any + Send + Sync>) {
-        let refused = self.0.kept.set(value);
+        let refused = self.inner.kept.set(value);
         debug_assert!(refused.is_ok(), "a token has one deadline");
     }
 
-    pub(crate) fn downgrade(&self) -> WeakToken {
-        WeakToken(Arc::downgrade(&self.0))
+    /// One more that can signal the token, without keeping it alive.
+    pub(crate) fn signaller(&self) -> Signaller {
+        self.inner.listeners.lock().signallers += 1;
+        Signaller(Arc::downgrade(&self.inner))
     }
 
     /// True once signalled. One atomic load.
     #[inline]
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.0.state() != LIVE
+        self.inner.state() != LIVE
     }
 
     /// Why the token is signalled; `None` while it is not.
     #[must_use]
     pub fn reason(&self) -> Option<CancelReason> {
-        match self.0.state() {
+        match self.inner.state() {
             LIVE => None,
             CANCELLED => Some(CancelReason::Cancelled),
             _ => Some(CancelReason::DeadlineExceeded),
@@ -180,8 +222,12 @@ impl CancelToken {
     }
 
     /// Resolves once signalled, in any executor.
+    ///
+    /// It is no handle of the token. When all handles of the token and of those above it are gone, and no deadline is armed, nobody can signal it any more: the token forgets its
+    /// waiters, and a future that awaits it stays pending until it is dropped. On a runner that is at once when nothing else can wake it and its handle is gone, and with the
+    /// runner's or the pool's end in any case. A future that owns a handle of the very token that it awaits counts among those who can signal it.
     pub fn cancelled(&self) -> Cancelled {
-        Cancelled { token: self.clone(), waiter: None }
+        Cancelled { token: Arc::clone(&self.inner), waiter: None }
     }
 
     /// Wakes `action` once, when the token is signalled, until the answer is dropped; `None` if it is signalled already.
@@ -207,16 +253,6 @@ impl Default for CancelToken {
 impl fmt::Debug for CancelToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CancelToken").field("reason", &self.reason()).finish()
-    }
-}
-
-/// A token that is not kept alive.
-#[derive(Clone)]
-pub(crate) struct WeakToken(Weak<Inner>);
-
-impl WeakToken {
-    pub(crate) fn upgrade(&self) -> Option<CancelToken> {
-        self.0.upgrade().map(CancelToken)
     }
 }
 
@@ -250,13 +286,42 @@ impl Inner {
         }
     }
 
-    /// Registers a waiter, or says that the signal has come.
+    /// One signaller less; without any, nobody waits here any more, nor below.
+    fn lose_signaller(&self) {
+        let mut below = Vec::new();
+        self.lose_one(&mut below);
+        // WHY: a list, as in `signal`.
+        while let Some(inner) = below.pop() {
+            inner.lose_one(&mut below);
+        }
+    }
+
+    fn lose_one(&self, below: &mut Vec<Arc<Self>>) {
+        let orphaned = {
+            let mut listeners = self.listeners.lock();
+            listeners.signallers = listeners.signallers.saturating_sub(1);
+            // WHY: who has signalled takes the listeners itself.
+            if listeners.signallers > 0 || self.state() != LIVE {
+                return;
+            }
+            std::mem::take(&mut *listeners)
+        };
+        below.extend(orphaned.children.iter().filter_map(Weak::upgrade));
+        for (_, waker) in orphaned.waiters {
+            drop_quietly(waker);
+        }
+    }
+
+    /// Registers a waiter, or says that the signal has come. One that cannot come is not waited for.
     fn register(&self, waiter: &mut Option<u64>, waker: &Waker) -> Poll<()> {
         let mut waker = waker.clone();
         let mut listeners = self.listeners.lock();
         // WHY: looked at under the lock, see the page above.
         if self.state() != LIVE {
             return Poll::Ready(());
+        }
+        if listeners.signallers == 0 {
+            return Poll::Pending;
         }
         let known = waiter.and_then(|number| listeners.waiters.iter_mut().find(|entry| entry.0 == number));
         if let Some(entry) = known {
@@ -283,7 +348,7 @@ impl Drop for Inner {
     /// Lets go of the chain upwards one by one, so that a deep one does not overflow the stack.
     fn drop(&mut self) {
         let mut parent = self.parent.take();
-        while let Some(mut inner) = parent.and_then(|token| Arc::into_inner(token.0)) {
+        while let Some(mut inner) = parent.and_then(Arc::into_inner) {
             parent = inner.parent.take();
         }
     }
@@ -307,9 +372,8 @@ impl Listeners {
 
 /// Resolves when its token is signalled; made by [`CancelToken::cancelled`].
 #[must_use = "futures do nothing unless polled"]
-#[derive(Debug)]
 pub struct Cancelled {
-    token: CancelToken,
+    token: Arc<Inner>,
     waiter: Option<u64>,
 }
 
@@ -317,19 +381,25 @@ impl Future for Cancelled {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if self.token.is_cancelled() {
+        if self.token.state() != LIVE {
             return Poll::Ready(());
         }
         let this = &mut *self;
-        this.token.0.register(&mut this.waiter, context.waker())
+        this.token.register(&mut this.waiter, context.waker())
     }
 }
 
 impl Drop for Cancelled {
     fn drop(&mut self) {
         if let Some(number) = self.waiter {
-            self.token.0.forget(number);
+            self.token.forget(number);
         }
+    }
+}
+
+impl fmt::Debug for Cancelled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cancelled").field("is_cancelled", &(self.token.state() != LIVE)).finish_non_exhaustive()
     }
 }
 

@@ -7,7 +7,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use overstrand::testing::TestEnvironment;
-use overstrand::{CancelToken, Close, JoinError, TaskTraits, ThreadMode};
+use overstrand::{CancelToken, Close, JoinError, RejectReason, TaskTraits, ThreadMode};
 
 use crate::AnyResult;
 
@@ -69,7 +69,7 @@ fn dropped_future_tells_its_handle() {
 
         let closed = strand.spawn_future(never(&owned));
         env.run_until_idle();
-        strand.close(Close::Drain);
+        strand.close(Close::Discard);
         kept.lock().expect("no panic").take().expect("it was polled").wake();
         env.run_until_idle();
         assert!(matches!(closed.join(), Err(JoinError::Cancelled)));
@@ -79,7 +79,10 @@ fn dropped_future_tells_its_handle() {
         env.run_until_idle();
         env.pool().shutdown().expect("outside");
         kept.lock().expect("no panic").take().expect("it was polled").wake();
-        assert!(matches!(left.join(), Err(JoinError::Cancelled)));
+        assert!(matches!(left.join(), Err(JoinError::ShutDown)));
+        let late = env.pool().spawn_future(never(&owned));
+        assert!(matches!(late.join(), Err(JoinError::Rejected(RejectReason::ShutDown))));
+        assert_eq!(Arc::strong_count(&owned), 1);
     });
 }
 

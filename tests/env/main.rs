@@ -6,6 +6,7 @@
 //! | `seeds` | same seed, same order; failures are found, shortened, replayed (ENV-3) |
 //! | `blocking` | baton mode |
 //! | `conformance` | every kind of runner × each promise that it keeps |
+//! | `endings` | futures that nobody wakes any more |
 //! | `day` | the logic of an example over a virtual day |
 //! | `forgotten` | what a dropped environment fails the test for |
 //! | `dump` | what dumps tell of runners, and for how long nothing has moved |
@@ -17,16 +18,22 @@
 //! | `threads` | runners with a real thread, the pump of a thread |
 //! | `pumps` | the pump of the test's own thread, in virtual time |
 //! | `recent` | what is written down of ended tasks |
+//! | `bounds` | posters that wait for room |
+//! | `waits` | waits in all their forms |
 //! | `repeating` | tasks that repeat, tokens that end them |
 //! | `timers` | delayed tasks that are taken back, timers |
 //! | `mixed` | the big scenario, and the core's promises over seeds |
 
 mod basics;
 mod blocking;
+mod bounds;
 mod conformance;
 mod control;
+mod control;
+mod day;
 mod day;
 mod dump;
+mod endings;
 mod fan_in;
 mod faults;
 mod forgotten;
@@ -44,6 +51,7 @@ mod seeds;
 mod sync_calls;
 mod threads;
 mod timers;
+mod waits;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -4,13 +4,14 @@
 #![forbid(unsafe_code)]
 
 mod faces;
+mod idle;
 
 use std::sync::Arc;
 
 use super::lane::Lane;
 use super::{current, listed};
-use crate::error::{RejectReason, WaitError};
-use crate::park::{Bell, Wait};
+use crate::error::RejectReason;
+use crate::park::Bell;
 use crate::pool::bound::{Bound, Room};
 use crate::pool::core::{Core, OwnPool};
 use crate::pool::delayed::Armed;
@@ -30,6 +31,7 @@ use crate::task::recent::Recent;
 use crate::task::site::Site;
 use crate::task::traits::{Meta, Priority, TaskTraits};
 use crate::time::Moment;
+pub(crate) use idle::Flush;
 
 const CLOSED: u8 = 1;
 const DISCARDING: u8 = 2;
@@ -292,6 +294,14 @@ impl Sequence {
         Self::queue_ticket(this, ticket);
     }
 
+    /// Queues a task that neither a closed door nor a full queue refuses.
+    pub(crate) fn push_accepted(this: &Arc<Erased<Self>>, task: Task) {
+        if let Some(bound) = this.object.bound() {
+            bound.add_ripe();
+        }
+        Self::push(this, task);
+    }
+
     /// Queues a task whose delay is over.
     fn push_ripe(this: &Arc<Erased<Self>>, task: Task) {
         let sequence = &this.object;
@@ -421,6 +431,7 @@ impl Sequence {
         }
         if is_discarding {
             sequence.core.pauses.end_of(sequence.runner.id);
+            sequence.core.dormants.end_of(sequence.runner.id);
             let receiver = Arc::clone(this) as Arc<dyn Receiver>;
             sequence.core.timers.drop_all_of(&receiver, || sequence.stats().delayed > 0);
         }
@@ -462,27 +473,6 @@ impl Sequence {
     /// True on a thread that holds the sequence's turn, or is the one that would have to run it.
     pub(crate) fn would_deadlock(&self) -> bool {
         current::holds(self.runner.id) || self.home().is_some_and(|home| home.inbox.is_pumped_here())
-    }
-
-    /// Waits until everything that was pushed before has run (SEQ-9).
-    pub(crate) fn wait_idle(&self, wait: Wait) -> Result<(), WaitError> {
-        if self.would_deadlock() || self.core.is_fenced_by_this_thread() {
-            return Err(WaitError::WouldDeadlock);
-        }
-        let target = self.lane.pushed();
-        let look = || {
-            self.lane.listen();
-            let is_done = self.over() >= target;
-            (is_done || self.core.tracker.is_complete()).then_some(is_done)
-        };
-        let is_done = Bell::wait_for_either([&self.turn_ended, &self.core.ended], look, wait);
-        let is_complete = !(1..=target).contains(&read(&self.shared.first_discarded));
-        match is_done {
-            None => Err(WaitError::TimedOut),
-            Some(true) if is_complete => Ok(()),
-            _ if self.core.tracker.is_started() => Err(WaitError::ShutDown),
-            _ => Err(WaitError::Closed),
-        }
     }
 
     /// A snapshot; see the pool's ledger for how it is made.

@@ -109,6 +109,25 @@ fn loom_child_and_waiter_hear_of_a_cancel() {
     });
 }
 
+/// HND-5: a waiter that registers while the last handle goes is not kept.
+#[test]
+fn loom_last_handle_and_waiter() {
+    struct Wakes;
+    impl std::task::Wake for Wakes {
+        fn wake(self: Arc<Self>) {}
+    }
+    model(|| {
+        let (parent, kept) = (CancelToken::new(), Arc::new(Wakes));
+        let token = parent.child();
+        let mut signal = token.cancelled();
+        let dropper = thread::spawn(move || drop(parent));
+        let _ = pin!(&mut signal).poll(&mut Context::from_waker(&Waker::from(Arc::clone(&kept))));
+        drop(token);
+        dropper.join().expect("no panic");
+        assert_eq!(Arc::strong_count(&kept), 1);
+    });
+}
+
 /// HND-5: a waiter that gives up takes its entry along and eats nobody's signal.
 #[test]
 fn loom_waiter_that_gives_up_leaves_the_other_its_signal() {
