@@ -50,10 +50,12 @@ pub use pool::{
     ThreadPoolBuilder, blocking,
 };
 pub use runner::{
-    Barrier, BoxedTask, Close, EventBus, JobDelegate, JobHandle, MainThreadTaskRunner, MainThreadTaskRunnerBuilder,
-    Overflow, ParallelTaskRunner, ParallelTaskRunnerBuilder, QuitHandle, RepeatingTaskHandle, RunnerStats, Scope,
-    ScopedTaskHandle, SequenceBound, SequencedTaskRunner, SequencedTaskRunnerBuilder, SingleThreadTaskRunner,
-    SingleThreadTaskRunnerBuilder, Sleep, Subscription, TaskRunner, ThreadMode, Timer, TryScope, join_all, race, sleep,
+    Barrier, BoxedTask, Close, DropOn, EventBus, JobDelegate, JobHandle, MainThreadTaskRunner,
+    MainThreadTaskRunnerBuilder, OneShotEvent, Overflow, ParallelTaskRunner, ParallelTaskRunnerBuilder, QuitHandle,
+    RepeatingTaskHandle, RunnerStats, Scope, ScopedTaskHandle, SequenceBound, SequenceCell, SequenceCellError,
+    SequenceLocal, SequenceLocalError, SequencedTaskRunner, SequencedTaskRunnerBuilder, SingleThreadTaskRunner,
+    SingleThreadTaskRunnerBuilder, Sleep, Subscription, TaskRunner, TaskTracker, ThreadMode, Timer, TryScope,
+    WeakBound, join_all, race, sleep,
 };
 pub use supervise::{Backoff, Exhausted, Jitter, RestartPolicy};
 pub use task::cancel::{CancelGuard, CancelReason, CancelToken, Cancelled};

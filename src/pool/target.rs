@@ -18,7 +18,7 @@ use crate::sync::atomic::AtomicU64;
 use crate::task::current as task_current;
 use crate::task::handle::{Packet, PacketBody, Waited};
 use crate::task::panic::{drop_payload, message_of};
-use crate::task::raw::{Tally, Task, Verdict};
+use crate::task::raw::{Body, Tally, Task, Verdict};
 use crate::task::traits::{Meta, TaskTraits};
 use crate::time::Moment;
 
@@ -122,9 +122,11 @@ pub struct PoolAnchor(pub(super) Arc<Core>);
 
 impl Target for PoolAnchor {
     #[inline]
-    fn post_with<P, F>(&self, spec: Spec, parts: P, wrap: impl FnOnce(P) -> F) -> Result<(), Rejected<P>>
+    fn post_with<P, F, W>(&self, spec: Spec, parts: P, wrap: W) -> Result<(), Rejected<P>>
     where
+        P: Send + 'static,
         F: FnOnce() + Send + 'static,
+        W: FnOnce(P) -> F + Send + 'static,
     {
         let core = &self.0;
         let meta = Meta::new(spec.traits);
@@ -187,9 +189,11 @@ impl Target for PoolAnchor {
 
 impl Target for ThreadPool {
     #[inline]
-    fn post_with<P, F>(&self, spec: Spec, parts: P, wrap: impl FnOnce(P) -> F) -> Result<(), Rejected<P>>
+    fn post_with<P, F, W>(&self, spec: Spec, parts: P, wrap: W) -> Result<(), Rejected<P>>
     where
+        P: Send + 'static,
         F: FnOnce() + Send + 'static,
+        W: FnOnce(P) -> F + Send + 'static,
     {
         self.0.anchor.post_with(spec, parts, wrap)
     }
@@ -245,5 +249,19 @@ impl Host for PoolAnchor {
     fn push_accepted(&self, task: Task) {
         let class = task.meta().priority();
         self.0.submit_unbounded(task, class, Count::Posted);
+    }
+}
+
+impl ThreadPool {
+    /// Posts a body of any kind.
+    pub(crate) fn post_body<B: Body>(&self, spec: Spec, body: B) -> Result<(), Rejected<B>> {
+        let (core, meta) = (self.core(), Meta::new(spec.traits));
+        match core.enter(meta) {
+            Err(reason) => Err(core.reject(body, spec.name, spec.location, None, reason)),
+            Ok(entrance) => {
+                core.take(entrance, Core::wrap_body(body, spec.location, meta, spec.name));
+                Ok(())
+            }
+        }
     }
 }

@@ -35,9 +35,11 @@ impl Spec {
 /// What tasks are posted to.
 pub trait Target {
     /// Posts what `wrap` makes of `parts`, which come back if it is refused.
-    fn post_with<P, F>(&self, spec: Spec, parts: P, wrap: impl FnOnce(P) -> F) -> Result<(), Rejected<P>>
+    fn post_with<P, F, W>(&self, spec: Spec, parts: P, wrap: W) -> Result<(), Rejected<P>>
     where
-        F: FnOnce() + Send + 'static;
+        P: Send + 'static,
+        F: FnOnce() + Send + 'static,
+        W: FnOnce(P) -> F + Send + 'static;
 
     /// Posts a task that nobody waits for.
     #[inline]
@@ -50,6 +52,22 @@ pub trait Target {
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static;
+
+    /// Posts the task of a packet; a refusal ends the packet.
+    fn post_packet<F, T>(&self, spec: Spec, due: Due, packet: &Arc<Packet<F, T>>)
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        match self.queue_at(&spec, due, packet) {
+            Ok(Some(armed)) => packet.arm(Box::new(armed)),
+            Ok(None) => {}
+            Err(refused) => {
+                packet.reject(refused.reason);
+                let _ = self.refuse(spec, refused.reason);
+            }
+        }
+    }
 
     /// Counts a refused post, and tells.
     fn refuse(&self, spec: Spec, reason: RejectReason) -> Rejected<()>;
@@ -73,14 +91,7 @@ pub trait Target {
         T: Send + 'static,
     {
         let packet = Packet::new(f, self.own_sequence(), spec.location);
-        match self.queue_at(&spec, due, &packet) {
-            Ok(Some(armed)) => packet.arm(Box::new(armed)),
-            Ok(None) => {}
-            Err(refused) => {
-                packet.reject(refused.reason);
-                let _ = self.refuse(spec, refused.reason);
-            }
-        }
+        self.post_packet(spec, due, &packet);
         TaskHandle::new(packet)
     }
 
@@ -162,6 +173,23 @@ pub enum Due {
 /// # Ok(())
 /// # }
 /// ```
+///
+/// With a reply, which runs on the runner that it is for:
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// # use std::time::Duration;
+/// # use overstrand::{CancelToken, TaskTraits, ThreadPool};
+/// # let pool = ThreadPool::builder().workers(1).build()?;
+/// # let (tell, told) = std::sync::mpsc::channel();
+/// let view = pool.create_sequenced_task_runner(TaskTraits::user_blocking());
+/// let search = CancelToken::new();
+/// let task = pool.task().name("search").delay(Duration::from_millis(1)).cancel_with(&search);
+/// task.post_and_reply_with_result_on(&view, || vec!["a", "b"], move |hits| _ = tell.send(hits.len()))?;
+/// assert_eq!(told.recv()?, 2);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a task builder does nothing until it posts"]
 pub struct TaskBuilder<'a, R> {
@@ -231,7 +259,7 @@ impl<'a, R: Target> TaskBuilder<'a, R> {
     }
 
     /// Cancels the task when the token is signalled: one that has not started never does, and its closure is dropped at once; one that runs sees it in
-    /// [`current::cancel_token`](crate::current::cancel_token). With a token that is signalled already the post is refused.
+    /// [`current::cancel_token`](crate::current::cancel_token). A reply that has not started never does, either. With a token that is signalled already the post is refused.
     pub fn cancel_with(mut self, token: &CancelToken) -> Self {
         self.token = Some(token.clone());
         self

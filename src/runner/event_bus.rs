@@ -65,10 +65,22 @@ pub struct EventBus {
 }
 
 impl EventBus {
-    /// A bus whose handlers run on that sequence.
+    /// A bus whose handlers run on that sequence: a strand, or a runner with a thread of its own.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// let main = overstrand::MainThreadTaskRunner::new();
+    /// let bus = overstrand::EventBus::new(&main.runner());
+    /// let title = bus.subscribe(|title: &&str| println!("on the main thread: {title}"));
+    /// bus.publish("untitled")?;
+    /// main.run_until_idle();
+    /// # drop(title);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
-    pub fn new(runner: &SequencedTaskRunner) -> Self {
-        Self { runner: runner.clone(), subscribers: Arc::default() }
+    pub fn new(runner: &impl AsRef<SequencedTaskRunner>) -> Self {
+        Self { runner: runner.as_ref().clone(), subscribers: Arc::default() }
     }
 
     /// Calls `handler` for each event of this type that is delivered while the subscription lives.

@@ -45,19 +45,19 @@ impl Host for SequencedTaskRunner {
 
 impl Host for SingleThreadTaskRunner {
     fn core(&self) -> &Arc<Core> {
-        self.as_sequence().core()
+        self.as_sequenced().core()
     }
 
     fn number(&self) -> u64 {
-        self.as_sequence().number()
+        self.as_sequenced().number()
     }
 
     fn meta(&self, traits: TaskTraits) -> Meta {
-        self.as_sequence().meta(traits)
+        self.as_sequenced().meta(traits)
     }
 
     fn push_accepted(&self, task: Task) {
-        self.as_sequence().push_accepted(task);
+        self.as_sequenced().push_accepted(task);
     }
 }
 
@@ -121,7 +121,7 @@ spawns_futures!(
 );
 spawns_futures!(
     SingleThreadTaskRunner,
-    |runner: &SingleThreadTaskRunner| Some(runner.as_sequence().as_waited()),
+    |runner: &SingleThreadTaskRunner| Some(runner.as_sequenced().as_waited()),
     "on the thread, polled there and nowhere else"
 );
 

@@ -4,6 +4,8 @@
 mod barrier;
 mod crew;
 pub(crate) mod current;
+mod deposit;
+mod drop_on;
 mod event_bus;
 mod fan_in;
 mod futures;
@@ -12,6 +14,7 @@ mod job;
 mod lane;
 mod listed;
 mod main_thread;
+mod one_shot_event;
 mod owned;
 mod parallel;
 mod polled;
@@ -19,12 +22,17 @@ mod repeating;
 mod reply;
 mod scope;
 mod sequence;
+mod sequence_cell;
+mod sequence_local;
 pub(crate) mod sequenced;
 mod single;
 mod slots;
 mod sync_call;
 mod task_runner;
+mod then;
 mod timer;
+mod tracker;
+mod weak_bound;
 
 #[cfg(test)]
 mod tests;
@@ -41,17 +49,23 @@ fn next_id() -> u64 {
 }
 
 pub use crate::pool::bound::Overflow;
+pub use drop_on::DropOn;
 pub use event_bus::{EventBus, Subscription};
 pub use fan_in::{Barrier, join_all, race};
 pub use futures::{Sleep, sleep};
 pub use job::{JobDelegate, JobHandle};
 pub use main_thread::{MainThreadTaskRunner, MainThreadTaskRunnerBuilder, QuitHandle};
+pub use one_shot_event::OneShotEvent;
 pub use owned::SequenceBound;
 pub use parallel::{ParallelTaskRunner, ParallelTaskRunnerBuilder};
 pub use repeating::RepeatingTaskHandle;
 pub use scope::{Scope, ScopedTaskHandle, TryScope};
 pub use sequence::RunnerStats;
+pub use sequence_cell::{SequenceCell, SequenceCellError};
+pub use sequence_local::{SequenceLocal, SequenceLocalError};
 pub use sequenced::{Close, SequencedTaskRunner, SequencedTaskRunnerBuilder};
 pub use single::{SingleThreadTaskRunner, SingleThreadTaskRunnerBuilder, ThreadMode};
 pub use task_runner::{BoxedTask, TaskRunner, runner};
 pub use timer::Timer;
+pub use tracker::TaskTracker;
+pub use weak_bound::WeakBound;

@@ -25,7 +25,9 @@ use super::single::SingleThreadTaskRunner;
 use crate::error::{JoinError, RejectReason, Rejected};
 use crate::pool::task_builder::{Spec, Target};
 use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::unmodelled::OnceCell;
 use crate::sync::{Mutex, local};
+use crate::task::cancel::CancelToken;
 use crate::task::handle::TaskHandle;
 use crate::task::panic::drop_quietly;
 
@@ -134,7 +136,7 @@ impl<T: Send + 'static> Keeps<T> for SequencedTaskRunner {
 
 impl<T: 'static> Keeps<T> for SingleThreadTaskRunner {
     fn sequence(&self) -> &SequencedTaskRunner {
-        self.as_sequence()
+        self.as_sequenced()
     }
 
     fn keep(&self, state: Unbuilt<T>) -> Shared<T> {
@@ -144,7 +146,7 @@ impl<T: 'static> Keeps<T> for SingleThreadTaskRunner {
             KEPT.with(|kept| kept.borrow_mut().insert(id, state));
         };
         // A refusal has been reported; calls find nothing then.
-        let refused = self.as_sequence().post_task(install).err();
+        let refused = self.as_sequenced().post_task(install).err();
         drop_quietly(refused);
         Shared::new(OnItsThread(id))
     }
@@ -184,11 +186,14 @@ pub struct Shared<T> {
 /// # Ok(())
 /// # }
 /// ```
-pub struct SequenceBound<T: 'static>(Arc<Handle<T>>);
+pub struct SequenceBound<T: 'static>(pub(super) Arc<Handle<T>>);
 
-struct Handle<T: 'static> {
-    runner: SequencedTaskRunner,
-    shared: Arc<Shared<T>>,
+/// What the clones of a handle share.
+pub(super) struct Handle<T: 'static> {
+    pub(super) runner: SequencedTaskRunner,
+    pub(super) shared: Arc<Shared<T>>,
+    /// Signalled when the last handle is gone; made when somebody asks.
+    pub(super) over: OnceCell<CancelToken>,
 }
 
 impl<T: 'static> SequenceBound<T> {
@@ -233,7 +238,7 @@ impl<T: 'static> SequenceBound<T> {
 
     fn of<R: Keeps<T>>(runner: &R, build: Build<T>, rebuilds: bool) -> Self {
         let shared = Arc::new(runner.keep(Unbuilt { build, rebuilds }));
-        Self(Arc::new(Handle { runner: runner.sequence().clone(), shared }))
+        Self(Arc::new(Handle { runner: runner.sequence().clone(), shared, over: OnceCell::new() }))
     }
 
     /// The sequence that the state lives on.
@@ -247,7 +252,7 @@ impl<T: 'static> SequenceBound<T> {
     }
 
     #[track_caller]
-    fn spec(&self) -> Spec {
+    pub(super) fn spec(&self) -> Spec {
         Spec::here(self.0.runner.default_traits())
     }
 
@@ -298,7 +303,7 @@ impl<T> Shared<T> {
         }
     }
 
-    fn is_poisoned(&self) -> bool {
+    pub(super) fn is_poisoned(&self) -> bool {
         // ORDER owned.poisoned: Acquire; what the call did that panicked is visible; pairs with owned.poison.
         self.poisoned.load(Ordering::Acquire)
     }
@@ -397,6 +402,9 @@ impl<T> Drop for Poisons<'_, T> {
 
 impl<T: 'static> Drop for Handle<T> {
     fn drop(&mut self) {
+        if let Some(over) = self.over.get() {
+            over.cancel();
+        }
         let shared = Arc::clone(&self.shared);
         let spec = Spec::here(self.runner.default_traits());
         // The end of the state is a task like any other, behind the calls made before. Refused, it is the last user's.

@@ -11,6 +11,7 @@ use super::barrier::Flush;
 use super::sequence::RunnerStats;
 use super::sequenced::Close;
 use super::slots::{SLOTS_MAX, Slots};
+use super::task_runner::{Unboxed, Unboxes};
 use super::{listed, next_id};
 use crate::error::{BuildError, RejectReason, Rejected, WaitError};
 use crate::park::{Bell, Wait};
@@ -228,9 +229,11 @@ impl ParallelTaskRunner {
 }
 
 impl Target for ParallelTaskRunner {
-    fn post_with<P, F>(&self, spec: Spec, parts: P, wrap: impl FnOnce(P) -> F) -> Result<(), Rejected<P>>
+    fn post_with<P, F, W>(&self, spec: Spec, parts: P, wrap: W) -> Result<(), Rejected<P>>
     where
+        P: Send + 'static,
         F: FnOnce() + Send + 'static,
+        W: FnOnce(P) -> F + Send + 'static,
     {
         let meta = Meta::new(spec.traits);
         match self.parallel().admit(meta) {
@@ -407,5 +410,18 @@ impl ThreadPool {
         max_concurrency: usize,
     ) -> Result<ParallelTaskRunner, BuildError> {
         ParallelTaskRunner::builder(self).traits(traits).max_concurrency(max_concurrency).build()
+    }
+}
+
+impl Unboxes for ParallelTaskRunner {
+    fn post_unboxed(&self, spec: Spec, body: Unboxed) -> Result<(), Rejected<Unboxed>> {
+        let meta = Meta::new(spec.traits);
+        match self.parallel().admit(meta) {
+            Err(reason) => Err(self.reject(body, spec, reason)),
+            Ok(room) => {
+                self.take(room, Core::wrap_body(body, spec.location, meta, spec.name));
+                Ok(())
+            }
+        }
     }
 }

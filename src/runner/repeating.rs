@@ -138,20 +138,25 @@ struct EndsOn {
 }
 
 /// How a task repeats.
-struct Rules {
+pub(super) struct Rules {
     schedule: Schedule,
     token: Option<CancelToken>,
     ends_on: EndsOn,
 }
 
 impl Rules {
+    /// Until the token is signalled; nothing else ends it.
+    pub(super) fn until(schedule: Schedule, token: CancelToken) -> Self {
+        Self { token: Some(token), ..Self::plain(schedule) }
+    }
+
     fn plain(schedule: Schedule) -> Self {
         Self { schedule, token: None, ends_on: EndsOn::default() }
     }
 }
 
 /// What a body returns.
-trait Outcome: 'static {
+pub(super) trait Outcome: 'static {
     /// The error, if it is one.
     fn failure(self) -> Option<BoxError>;
 }
@@ -169,7 +174,7 @@ impl Outcome for Result<(), BoxError> {
 }
 
 /// A task that repeats.
-struct Repeating<R, F> {
+pub(super) struct Repeating<R, F> {
     runner: R,
     spec: Spec,
     ends_on: EndsOn,
@@ -191,7 +196,7 @@ where
     F: FnMut() -> O + Send + 'static,
     O: Outcome,
 {
-    fn begin(runner: R, spec: Spec, rules: Rules, body: F) -> Result<RepeatingTaskHandle, Rejected<F>> {
+    pub(super) fn begin(runner: R, spec: Spec, rules: Rules, body: F) -> Result<RepeatingTaskHandle, Rejected<F>> {
         let Rules { schedule, token, ends_on } = rules;
         if token.as_ref().is_some_and(CancelToken::is_cancelled) {
             return Err(Rejected::new(RejectReason::Cancelled, body));

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::sequence::{Extras, Flush, RunnerStats, Sequence};
+use super::task_runner::{Unboxed, Unboxes};
 use super::{current, next_id};
 use crate::error::{BuildError, RejectReason, Rejected, WaitError};
 use crate::park::Wait;
@@ -107,6 +108,12 @@ impl SequencedTaskRunner {
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.sequence().runner.name.as_deref()
+    }
+
+    /// Its number and its name.
+    pub(super) fn identity(&self) -> (u64, Option<Name>) {
+        let runner = &self.sequence().runner;
+        (runner.id, runner.name.clone())
     }
 
     /// Runs a closure after everything that was posted before.
@@ -270,9 +277,11 @@ impl SequencedTaskRunner {
 
 impl Target for SequencedTaskRunner {
     #[inline]
-    fn post_with<P, F>(&self, spec: Spec, parts: P, wrap: impl FnOnce(P) -> F) -> Result<(), Rejected<P>>
+    fn post_with<P, F, W>(&self, spec: Spec, parts: P, wrap: W) -> Result<(), Rejected<P>>
     where
+        P: Send + 'static,
         F: FnOnce() + Send + 'static,
+        W: FnOnce(P) -> F + Send + 'static,
     {
         let meta = self.sequence().meta(spec.traits);
         if let Err(reason) = self.sequence().admit(meta) {
@@ -328,6 +337,12 @@ impl Target for SequencedTaskRunner {
 
     fn wall(&self) -> SystemTime {
         self.sequence().core().clock.wall()
+    }
+}
+
+impl AsRef<Self> for SequencedTaskRunner {
+    fn as_ref(&self) -> &Self {
+        self
     }
 }
 
@@ -395,5 +410,16 @@ impl ThreadPool {
     #[must_use]
     pub fn create_sequenced_task_runner(&self, traits: TaskTraits) -> SequencedTaskRunner {
         SequencedTaskRunner::new(self.core(), traits, None, Extras::default())
+    }
+}
+
+impl Unboxes for SequencedTaskRunner {
+    fn post_unboxed(&self, spec: Spec, body: Unboxed) -> Result<(), Rejected<Unboxed>> {
+        let meta = self.sequence().meta(spec.traits);
+        if let Err(reason) = self.sequence().admit(meta) {
+            return Err(self.reject(body, spec.name, spec.location, reason));
+        }
+        Sequence::push(&self.0, Core::wrap_body(body, spec.location, meta, spec.name));
+        Ok(())
     }
 }

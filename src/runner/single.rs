@@ -85,8 +85,25 @@ impl SingleThreadTaskRunner {
         Self(SequencedTaskRunner::new(core, traits, name, extras))
     }
 
-    /// The same runner as a sequence, which it is.
-    pub(super) fn as_sequence(&self) -> &SequencedTaskRunner {
+    /// The same runner as a sequence, which it is: for what takes a [`SequencedTaskRunner`]. Tasks that are posted through it run on the thread all the same.
+    ///
+    /// ```
+    /// use overstrand::{SequencedTaskRunner, TaskTraits, ThreadMode, ThreadPool};
+    ///
+    /// fn component(strand: &SequencedTaskRunner) -> overstrand::TaskHandle<bool> {
+    ///     let own = strand.clone();
+    ///     strand.spawn(move || own.is_current())
+    /// }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// let pool = ThreadPool::builder().workers(1).build()?;
+    /// let ui = pool.create_single_thread_task_runner(TaskTraits::default(), ThreadMode::Dedicated)?;
+    /// assert!(component(ui.as_sequenced()).join()?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn as_sequenced(&self) -> &SequencedTaskRunner {
         &self.0
     }
 
@@ -240,9 +257,11 @@ impl SingleThreadTaskRunner {
 }
 
 impl Target for SingleThreadTaskRunner {
-    fn post_with<P, F>(&self, spec: Spec, parts: P, wrap: impl FnOnce(P) -> F) -> Result<(), Rejected<P>>
+    fn post_with<P, F, W>(&self, spec: Spec, parts: P, wrap: W) -> Result<(), Rejected<P>>
     where
+        P: Send + 'static,
         F: FnOnce() + Send + 'static,
+        W: FnOnce(P) -> F + Send + 'static,
     {
         self.0.post_with(spec, parts, wrap)
     }
@@ -279,6 +298,12 @@ impl Target for SingleThreadTaskRunner {
 
     fn wall(&self) -> SystemTime {
         self.0.wall()
+    }
+}
+
+impl AsRef<SequencedTaskRunner> for SingleThreadTaskRunner {
+    fn as_ref(&self) -> &SequencedTaskRunner {
+        &self.0
     }
 }
 
@@ -353,7 +378,7 @@ impl SingleThreadTaskRunnerBuilder<'_> {
         let home = home.map_err(|error| {
             BuildError::new("mode", format!("{mode:?}"), "no thread could be started").caused_by(error)
         })?;
-        let extras = Extras { bound, home: Some(home), recent: Recent::of(self.recent_tasks) };
+        let extras = Extras { bound, home: Some(home), recent: Recent::of(self.recent_tasks), ..Extras::default() };
         Ok(SingleThreadTaskRunner(SequencedTaskRunner::new(core, self.traits, self.name, extras)))
     }
 }

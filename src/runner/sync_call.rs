@@ -166,7 +166,7 @@ impl SingleThreadTaskRunner {
     /// [`MainThreadTaskRunner`](crate::MainThreadTaskRunner).
     #[track_caller]
     pub fn run_sync<T: Send>(&self, f: impl FnOnce() -> T + Send) -> Result<T, JoinError> {
-        self.as_sequence().run_sync(f)
+        self.as_sequenced().run_sync(f)
     }
 }
 

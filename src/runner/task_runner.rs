@@ -5,21 +5,25 @@ use std::borrow::Cow;
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use crate::error::Rejected;
-use crate::pool::task_builder::{Spec, Target};
+use crate::error::{RejectReason, Rejected};
+use crate::pool::delayed::Armed;
+use crate::pool::task_builder::{Due, Refused, Spec, Target};
 use crate::pool::{DelayedTaskHandle, ThreadPool};
+use crate::runner::deposit::Deposit;
 use crate::runner::{ParallelTaskRunner, SequencedTaskRunner, SingleThreadTaskRunner};
-use crate::sync::Mutex;
+use crate::sync::unmodelled::OnceCell;
 use crate::task::current::{Name, name_of};
 use crate::task::handle::{Packet, PacketBody, Pending, TaskHandle, Waited};
-use crate::task::raw::{Body, Discard, Verdict};
+use crate::task::raw::{Body, Discard, Plain, Verdict};
 use crate::task::traits::TaskTraits;
+use crate::time::{Clock, Moment, SystemClock};
 
 /// A closure with its post site and its name, in one box, for runners that are known only as [`TaskRunner`].
 pub struct BoxedTask {
-    body: Box<dyn FnOnce() + Send>,
+    /// Gone once it was run or unboxed.
+    body: Option<Box<dyn BoxBody>>,
     name: Option<Name>,
     location: &'static Location<'static>,
 }
@@ -29,7 +33,19 @@ impl BoxedTask {
     #[track_caller]
     #[must_use]
     pub fn new(f: impl FnOnce() + Send + 'static) -> Self {
-        Self { body: Box::new(f), name: None, location: Location::caller() }
+        Self { body: Some(Box::new(Plain(f))), name: None, location: Location::caller() }
+    }
+
+    fn of(spec: Spec, f: impl FnOnce() + Send + 'static) -> Self {
+        Self { body: Some(Box::new(Plain(f))), name: spec.name, location: spec.location }
+    }
+
+    fn of_packet<F, T>(spec: &Spec, packet: &Arc<Packet<F, T>>) -> Self
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        Self { body: Some(Box::new(PacketBody(Arc::clone(packet)))), name: spec.name.clone(), location: spec.location }
     }
 
     /// Names the task, for reports and spans.
@@ -46,12 +62,55 @@ impl BoxedTask {
     }
 
     /// Calls the closure, here and now.
-    pub fn run(self) {
-        (self.body)();
+    pub fn run(mut self) {
+        let Some(body) = self.body.take() else { return };
+        match body.run() {
+            Verdict::Ran | Verdict::Void => {}
+            Verdict::Panicked(payload) => std::panic::resume_unwind(payload),
+            Verdict::Deliver(result) => drop(result.deliver()),
+        }
     }
 
     fn spec(&self, traits: TaskTraits) -> Spec {
         Spec { traits, name: self.name.clone(), location: self.location }
+    }
+}
+
+impl Drop for BoxedTask {
+    fn drop(&mut self) {
+        // A handle hears of it.
+        if let Some(body) = self.body.take() {
+            body.discard(Discard::Closed);
+        }
+    }
+}
+
+/// A body behind a box.
+trait BoxBody: Send {
+    fn run(self: Box<Self>) -> Verdict;
+    fn discard(self: Box<Self>, why: Discard);
+}
+
+impl<B: Body> BoxBody for B {
+    fn run(self: Box<Self>) -> Verdict {
+        Body::run(*self)
+    }
+
+    fn discard(self: Box<Self>, why: Discard) {
+        Body::discard(*self, why);
+    }
+}
+
+/// A box as a body of its own, so that runners of this crate count and tell what is inside like any other task.
+pub(super) struct Unboxed(Box<dyn BoxBody>);
+
+impl Body for Unboxed {
+    fn run(self) -> Verdict {
+        self.0.run()
+    }
+
+    fn discard(self, why: Discard) {
+        self.0.discard(why);
     }
 }
 
@@ -108,12 +167,36 @@ pub trait TaskRunner: Send + Sync {
     }
 }
 
+/// A runner that takes the body of a boxed task out of its box.
+pub(super) trait Unboxes {
+    fn post_unboxed(&self, spec: Spec, body: Unboxed) -> Result<(), Rejected<Unboxed>>;
+}
+
+impl Unboxes for ThreadPool {
+    fn post_unboxed(&self, spec: Spec, body: Unboxed) -> Result<(), Rejected<Unboxed>> {
+        self.post_body(spec, body)
+    }
+}
+
+impl Unboxes for SingleThreadTaskRunner {
+    fn post_unboxed(&self, spec: Spec, body: Unboxed) -> Result<(), Rejected<Unboxed>> {
+        self.as_sequenced().post_unboxed(spec, body)
+    }
+}
+
 /// The trait for a runner that is a target.
 macro_rules! task_runner {
     ($runner:ty, $waited:expr) => {
         impl TaskRunner for $runner {
-            fn post_boxed(&self, task: BoxedTask) -> Result<(), Rejected<BoxedTask>> {
-                self.post_with(task.spec(self.default_traits()), task, |task| move || task.run())
+            fn post_boxed(&self, mut task: BoxedTask) -> Result<(), Rejected<BoxedTask>> {
+                let spec = task.spec(self.default_traits());
+                let Some(body) = task.body.take() else { return Ok(()) };
+                self.post_unboxed(spec, Unboxed(body)).map_err(|rejected| {
+                    rejected.map(|Unboxed(body)| {
+                        task.body = Some(body);
+                        task
+                    })
+                })
             }
 
             fn post_boxed_delayed(
@@ -122,10 +205,8 @@ macro_rules! task_runner {
                 task: BoxedTask,
             ) -> Result<DelayedTaskHandle, Rejected<BoxedTask>> {
                 let spec = task.spec(self.default_traits());
-                // Boxes of closures come back as they went; name and site are put around them again.
-                let (name, location) = (task.name, task.location);
-                let again = |body| BoxedTask { body, name: name.clone(), location };
-                self.post_delayed(spec, delay, task.body).map_err(|rejected| rejected.map(again))
+                let (deposit, run) = Deposit::new(task, |task| move || task.run());
+                self.post_delayed(spec, delay, run).map_err(|rejected| deposit.back(rejected))
             }
 
             fn is_current(&self) -> bool {
@@ -142,7 +223,7 @@ macro_rules! task_runner {
 task_runner!(ThreadPool, |_: &ThreadPool| None);
 task_runner!(ParallelTaskRunner, |_: &ParallelTaskRunner| None);
 task_runner!(SequencedTaskRunner, |runner: &SequencedTaskRunner| Some(runner.as_waited()));
-task_runner!(SingleThreadTaskRunner, |runner: &SingleThreadTaskRunner| Some(runner.as_sequence().as_waited()));
+task_runner!(SingleThreadTaskRunner, |runner: &SingleThreadTaskRunner| Some(runner.as_sequenced().as_waited()));
 
 /// The same for what refers to a runner.
 macro_rules! passed_on {
@@ -173,31 +254,11 @@ macro_rules! passed_on {
 
 passed_on!(Arc<R>, &R);
 
-/// A closure that its poster gets back if it is refused, though it was boxed on the way.
-struct Deposit<F>(Arc<Mutex<Option<F>>>);
-
-impl<F: FnOnce() + Send + 'static> Deposit<F> {
-    #[track_caller]
-    fn new(f: F) -> (Self, BoxedTask) {
-        let slot = Arc::new(Mutex::new(Some(f)));
-        let lent = Arc::clone(&slot);
-        let run = move || {
-            let f = lent.lock().take();
-            if let Some(f) = f {
-                f();
-            }
-        };
-        (Self(slot), BoxedTask::new(run))
-    }
-
-    fn back(self, rejected: Rejected<BoxedTask>) -> Rejected<F> {
-        let reason = rejected.reason();
-        drop(rejected);
-        match self.0.lock().take() {
-            Some(f) => Rejected::new(reason, f),
-            None => unreachable!("a runner that refuses a task has not run it"),
-        }
-    }
+/// Puts a closure into a box that its poster gets back as it was, if it is refused.
+#[track_caller]
+fn boxed<F: FnOnce() + Send + 'static>(f: F) -> (Deposit<F>, BoxedTask) {
+    let (deposit, run) = Deposit::new(f, |f| f);
+    (deposit, BoxedTask::new(run))
 }
 
 impl dyn TaskRunner {
@@ -208,7 +269,7 @@ impl dyn TaskRunner {
     /// [`Rejected`] gives the closure back.
     #[track_caller]
     pub fn post_task<F: FnOnce() + Send + 'static>(&self, f: F) -> Result<(), Rejected<F>> {
-        let (deposit, task) = Deposit::new(f);
+        let (deposit, task) = boxed(f);
         self.post_boxed(task).map_err(|rejected| deposit.back(rejected))
     }
 
@@ -222,7 +283,7 @@ impl dyn TaskRunner {
     where
         F: FnOnce() + Send + 'static,
     {
-        let (deposit, task) = Deposit::new(f);
+        let (deposit, task) = boxed(f);
         self.post_boxed_delayed(delay, task).map_err(|rejected| deposit.back(rejected))
     }
 
@@ -233,48 +294,117 @@ impl dyn TaskRunner {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let packet = Packet::new(f, self.waited(), Location::caller());
-        let spawned = Spawned(Some(PacketBody(Arc::clone(&packet))));
-        if let Err(rejected) = self.post_boxed(BoxedTask::new(move || spawned.run())) {
-            Pending::reject(&*packet, rejected.reason());
+        let packet = Packet::new(f, behind(self), Location::caller());
+        if let Err(rejected) = self.post_boxed(BoxedTask::of_packet(&Spec::here(TaskTraits::default()), &packet)) {
+            packet.reject(rejected.reason());
         }
         TaskHandle::new(packet)
     }
 }
 
+/// Posts what `wrap` makes of `parts` to a runner of any kind; its own traits apply.
+pub(super) fn post_boxed_with<P, F, W>(
+    runner: &(impl TaskRunner + ?Sized),
+    spec: Spec,
+    parts: P,
+    wrap: W,
+) -> Result<(), Rejected<P>>
+where
+    P: Send + 'static,
+    F: FnOnce() + Send + 'static,
+    W: FnOnce(P) -> F + Send + 'static,
+{
+    let (deposit, run) = Deposit::new(parts, wrap);
+    runner.post_boxed(BoxedTask::of(spec, run)).map_err(|rejected| deposit.back(rejected))
+}
+
+/// Shared runners of any kind: where replies, barriers and continuations go. The traits of a task are those of the runner.
+impl<R: TaskRunner + ?Sized + 'static> Target for Arc<R> {
+    fn post_with<P, F, W>(&self, spec: Spec, parts: P, wrap: W) -> Result<(), Rejected<P>>
+    where
+        P: Send + 'static,
+        F: FnOnce() + Send + 'static,
+        W: FnOnce(P) -> F + Send + 'static,
+    {
+        post_boxed_with(&**self, spec, parts, wrap)
+    }
+
+    fn queue_at<F, T>(&self, spec: &Spec, due: Due, packet: &Arc<Packet<F, T>>) -> Result<Option<Armed>, Refused>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let task = BoxedTask::of_packet(spec, packet);
+        let posted = match due {
+            Due::Now => self.post_boxed(task),
+            Due::At(due) => self.post_boxed_delayed(self.now().until(due), task).map(drop),
+        };
+        posted.map(|()| None).map_err(|rejected| {
+            // WHY before the box is dropped: that would say that the task was cancelled.
+            packet.reject(rejected.reason());
+            rejected.reason().into()
+        })
+    }
+
+    fn refuse(&self, _spec: Spec, reason: RejectReason) -> Rejected<()> {
+        // The runner has told, if it tells.
+        Rejected::new(reason, ())
+    }
+
+    fn own_sequence(&self) -> Option<Arc<dyn Waited>> {
+        behind(&**self)
+    }
+
+    fn post_at<F>(&self, spec: Spec, due: Due, f: F) -> Result<DelayedTaskHandle, Rejected<F>>
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        let delay = match due {
+            Due::Now => Duration::ZERO,
+            Due::At(due) => self.now().until(due),
+        };
+        let (deposit, run) = Deposit::new(f, |f| f);
+        self.post_boxed_delayed(delay, BoxedTask::of(spec, run)).map_err(|rejected| deposit.back(rejected))
+    }
+
+    type Anchor = Self;
+
+    fn anchor(&self) -> Self {
+        Self::clone(self)
+    }
+
+    fn default_traits(&self) -> TaskTraits {
+        TaskTraits::default()
+    }
+
+    fn now(&self) -> Moment {
+        clock_here().now()
+    }
+
+    fn wall(&self) -> SystemTime {
+        clock_here().wall()
+    }
+}
+
+/// The sequence behind a runner of any kind. One that does not tell is the current one, if it says that its tasks run here.
+fn behind(runner: &(impl TaskRunner + ?Sized)) -> Option<Arc<dyn Waited>> {
+    let current = || if runner.is_current() { SequencedTaskRunner::current() } else { None };
+    runner.waited().or_else(|| current().map(|sequence| sequence.as_waited()))
+}
+
+/// The clock of runners that do not tell theirs: the system's, unless this thread's time is virtual.
+fn clock_here() -> Arc<dyn Clock> {
+    static SYSTEM: OnceCell<Arc<SystemClock>> = OnceCell::new();
+    #[cfg(feature = "testing")]
+    if let Some(core) = crate::pool::driven::core() {
+        return Arc::clone(&core.clock);
+    }
+    Arc::clone(SYSTEM.get_or_init(|| Arc::new(SystemClock::new()))) as Arc<dyn Clock>
+}
+
 impl fmt::Debug for dyn TaskRunner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TaskRunner")
-    }
-}
-
-/// The body of a spawned task behind a box; dropped unrun, it tells its handle.
-struct Spawned<F, T>(Option<PacketBody<F, T>>)
-where
-    F: FnOnce() -> T + Send + 'static,
-    T: Send + 'static;
-
-impl<F, T> Spawned<F, T>
-where
-    F: FnOnce() -> T + Send + 'static,
-    T: Send + 'static,
-{
-    fn run(mut self) {
-        if let Some(Verdict::Deliver(result)) = self.0.take().map(Body::run) {
-            result.deliver();
-        }
-    }
-}
-
-impl<F, T> Drop for Spawned<F, T>
-where
-    F: FnOnce() -> T + Send + 'static,
-    T: Send + 'static,
-{
-    fn drop(&mut self) {
-        if let Some(body) = self.0.take() {
-            body.discard(Discard::Closed);
-        }
     }
 }
 

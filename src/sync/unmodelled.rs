@@ -3,6 +3,7 @@
 
 #[cfg(miri)]
 pub(crate) use super::miri_locks::Mutex;
+pub(crate) use once_cell::race::OnceBox;
 pub(crate) use once_cell::sync::OnceCell;
 #[cfg(not(miri))]
 pub(crate) use parking_lot::Mutex;

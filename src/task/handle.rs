@@ -479,6 +479,11 @@ impl<T> TaskHandle<T> {
         self
     }
 
+    /// Its packet, unless the result was taken, for who goes on with it; and whether the handle cancels when it is dropped.
+    pub(crate) fn into_parts(mut self) -> (Option<Arc<dyn Pending<T>>>, bool) {
+        (self.packet.take(), self.cancels_on_drop)
+    }
+
     /// True on a thread that would wait for itself.
     pub(crate) fn would_deadlock(&self) -> bool {
         self.packet.as_ref().is_some_and(|packet| packet.would_deadlock())

@@ -108,7 +108,7 @@ pub(crate) trait Body: Send + 'static {
 }
 
 /// A closure that nobody waits for.
-struct Plain<F>(F);
+pub(crate) struct Plain<F>(pub(crate) F);
 
 impl<F: FnOnce() + Send + 'static> Body for Plain<F> {
     #[inline]

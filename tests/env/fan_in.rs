@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use overstrand::testing::TestEnvironment;
-use overstrand::{Barrier, CancelToken, EventBus, JoinError, Subscription, TaskTraits, join_all, race};
+use overstrand::{Barrier, CancelToken, EventBus, JoinError, Subscription, TaskTraits, ThreadMode, join_all, race};
 
 use crate::AnyResult;
 
@@ -163,5 +163,24 @@ fn detached_subscription_and_refused_event() -> AnyResult {
     assert_eq!(refused.into_task().0, 8);
     drop(bus);
     assert_eq!(Arc::strong_count(&heard), 1);
+    Ok(())
+}
+
+/// Handlers of a bus on a runner with a thread run on that thread, which is the sequence that its runner says it is.
+#[test]
+fn bus_lives_on_a_thread() -> AnyResult {
+    let env = TestEnvironment::builder().baton().build();
+    let thread = env.pool().create_single_thread_task_runner(TaskTraits::default(), ThreadMode::Dedicated)?;
+    let (bus, heard) = (EventBus::new(&thread), Arc::new(Mutex::new(Vec::new())));
+    let (noted, own) = (Arc::clone(&heard), thread.clone());
+    let subscription = bus.subscribe(move |_: &Number| {
+        let is_home = own.is_current() && own.as_sequenced().is_current();
+        noted.lock().expect("no panic").push((std::thread::current().id(), is_home));
+    });
+    bus.publish(Number(1))?;
+    env.pool().spawn(move || bus.publish(Number(2)).is_ok()).join()?;
+    let there = thread.spawn(|| std::thread::current().id()).join()?;
+    assert_eq!(*heard.lock().expect("no panic"), [(there, true); 2]);
+    drop(subscription);
     Ok(())
 }

@@ -7,14 +7,20 @@
 //! | `blocking` | baton mode |
 //! | `conformance` | every kind of runner × each promise that it keeps |
 //! | `endings` | futures that nobody wakes any more |
+//! | `cells` | values that open on one sequence |
 //! | `day` | the logic of an example over a virtual day |
 //! | `forgotten` | what a dropped environment fails the test for |
 //! | `dump` | what dumps tell of runners, and for how long nothing has moved |
 //! | `fan_in` | many into one, one to many |
 //! | `faults` | injected faults, coverage, convergence |
+//! | `locals` | sequence-local values |
+//! | `once` | values that die on their runner, events that happen once |
 //! | `owned` | owned state, callbacks, replies |
+//! | `owned_later` | delayed and repeated calls of owned state |
+//! | `replies` | replies that are built, to any runner, and continuations |
 //! | `parallel` | bounded concurrency |
 //! | `sync_calls` | synchronous calls into a sequence |
+//! | `tracked` | tasks that are called off together |
 //! | `threads` | runners with a real thread, the pump of a thread |
 //! | `pumps` | the pump of the test's own thread, in virtual time |
 //! | `recent` | what is written down of ended tasks |
@@ -27,10 +33,9 @@
 mod basics;
 mod blocking;
 mod bounds;
+mod cells;
 mod conformance;
 mod control;
-mod control;
-mod day;
 mod day;
 mod dump;
 mod endings;
@@ -39,18 +44,23 @@ mod faults;
 mod forgotten;
 mod futures;
 mod inheritance;
+mod locals;
 mod mixed;
+mod once;
 mod owned;
+mod owned_later;
 mod parallel;
 mod pauses;
 mod pumps;
 mod recent;
 mod repeating;
+mod replies;
 mod scopes;
 mod seeds;
 mod sync_calls;
 mod threads;
 mod timers;
+mod tracked;
 mod waits;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -17,20 +17,20 @@ fn strand(env: &TestEnvironment) -> SequencedTaskRunner {
 
 /// Where something was dropped: on which strand, or nowhere.
 #[derive(Clone)]
-struct Grave(Arc<Mutex<Vec<Option<String>>>>);
+pub(crate) struct Grave(Arc<Mutex<Vec<Option<String>>>>);
 
-struct Mortal(Grave);
+pub(crate) struct Mortal(pub(crate) Grave);
 
 impl Grave {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Arc::default())
     }
 
-    fn mortal(&self) -> Mortal {
+    pub(crate) fn mortal(&self) -> Mortal {
         Mortal(self.clone())
     }
 
-    fn places(&self) -> Vec<Option<String>> {
+    pub(crate) fn places(&self) -> Vec<Option<String>> {
         self.0.lock().expect("no panic inside").clone()
     }
 }
@@ -42,7 +42,7 @@ impl Drop for Mortal {
     }
 }
 
-fn named(env: &TestEnvironment, name: &'static str) -> SequencedTaskRunner {
+pub(crate) fn named(env: &TestEnvironment, name: &'static str) -> SequencedTaskRunner {
     SequencedTaskRunner::builder(env.pool()).name(name).build().expect("valid")
 }
 

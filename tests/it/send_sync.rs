@@ -30,6 +30,13 @@ fn public_types_cross_threads() {
     shared::<RejectionReport>();
     shared::<StallReport>();
     shared::<TaskTraits>();
+    shared::<WeakBound<SendOnly>>();
+    shared::<SequenceLocal<SendOnly>>();
+    shared::<SequenceCell<SendOnly>>();
+    shared::<TaskTracker>();
+    shared::<DropOn<u8>>();
+    owned::<DropOn<SendOnly>>();
+    shared::<OneShotEvent>();
 }
 
 /// Each error passes through `?` into the common ones.

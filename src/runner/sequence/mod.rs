@@ -9,6 +9,7 @@ mod idle;
 use std::sync::Arc;
 
 use super::lane::Lane;
+use super::sequence_local::Locals;
 use super::{current, listed};
 use crate::error::RejectReason;
 use crate::park::Bell;
@@ -24,6 +25,7 @@ use crate::pool::timer::Receiver;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::sync::thread::yield_now;
+use crate::sync::unmodelled::OnceBox;
 use crate::task::current as task_current;
 use crate::task::panic::{Payload, catch};
 use crate::task::raw::{Discard, Erased, Runnable, Runner, Tally, Task, Ticket, Turn};
@@ -76,15 +78,17 @@ struct Shared {
 pub(crate) struct Extras {
     pub(crate) bound: Option<Bound>,
     pub(crate) home: Option<Arc<Home>>,
+    /// The values that live as long as the sequence.
+    pub(super) locals: Locals,
     /// Where its tasks are written down.
     pub(crate) recent: Option<Arc<Recent>>,
 }
 
 impl Extras {
     /// In a box, if there are any.
-    fn boxed(self) -> Option<Box<Self>> {
+    fn boxed(self) -> OnceBox<Self> {
         let is_some = self.bound.is_some() || self.home.is_some() || self.recent.is_some();
-        is_some.then(|| Box::new(self))
+        if is_some { OnceBox::with_value(Box::new(self)) } else { OnceBox::new() }
     }
 }
 
@@ -108,8 +112,8 @@ pub(crate) struct Sequence {
     /// Queued tasks above the sequence's own class, and waits for it, by class.
     lifted: [AtomicU32; 3],
     core: Arc<Core>,
-    /// What few sequences have.
-    extras: Option<Box<Extras>>,
+    /// What few sequences have; set at the beginning, or by the first local value.
+    extras: OnceBox<Extras>,
     pub(crate) runner: Runner,
     /// Written by the drainer.
     tally: Tally,
@@ -131,7 +135,7 @@ fn read(counter: &AtomicU64) -> u64 {
 impl Sequence {
     pub(crate) fn new(core: Arc<Core>, traits: TaskTraits, runner: Runner, extras: Extras) -> Arc<Erased<Self>> {
         let extras = extras.boxed();
-        let is_listed = runner.name.is_some() || extras.is_some();
+        let is_listed = runner.name.is_some() || extras.get().is_some();
         let this = Erased::new(Self {
             lane: Lane::default(),
             tally: Tally::default(),
@@ -159,12 +163,17 @@ impl Sequence {
     /// The thread that it runs on, if it has one of its own.
     #[inline]
     pub(crate) fn home(&self) -> Option<&Arc<Home>> {
-        self.extras.as_ref()?.home.as_ref()
+        self.extras.get()?.home.as_ref()
     }
 
     #[inline]
     pub(super) fn bound(&self) -> Option<&Bound> {
-        self.extras.as_ref()?.bound.as_ref()
+        self.extras.get()?.bound.as_ref()
+    }
+
+    /// The values that live as long as the sequence.
+    pub(super) fn locals(&self) -> &Locals {
+        &self.extras.get_or_init(Box::default).locals
     }
 
     pub(super) fn tally(&self) -> &Tally {
@@ -173,7 +182,7 @@ impl Sequence {
 
     /// Where its tasks are written down, if they are.
     pub(crate) fn recent(&self) -> Option<&Arc<Recent>> {
-        self.extras.as_ref()?.recent.as_ref()
+        self.extras.get()?.recent.as_ref()
     }
 
     /// The traits of a task of which nothing is said.
