@@ -174,6 +174,20 @@ fn calls_of_the_pump_run_in_virtual_time() {
     }
 }
 
+/// DLY-1: a pump that waits hears of a delay that another thread posts meanwhile, and ends it in time.
+#[test]
+fn waiting_pump_hears_of_a_delay() {
+    for builder in both_modes() {
+        builder.explore(0..40, |env| {
+            let main = MainThreadTaskRunner::new();
+            let (ui, quit) = (main.runner(), main.quit_handle());
+            env.pool().post_task(move || _ = ui.post_delayed_task(SECOND, move || quit.quit())).expect("open");
+            main.run_until_quit();
+            assert_eq!(env.now(), SECOND);
+        });
+    }
+}
+
 /// A panic of a task of the thread that nobody is told of fails the test, as one of the pool does.
 #[test]
 fn forgotten_panic_of_the_thread_fails_the_test() {

@@ -14,19 +14,17 @@ const SOON: Duration = Duration::from_millis(5);
 /// A pump that waits hears of a delay that somebody else posts, though nothing else wakes it.
 #[test]
 fn delayed_post_from_elsewhere_wakes_the_pump() {
-    for _ in 0..5 {
-        let main = MainThreadTaskRunner::new();
-        let (ui, quit, (tell, told)) = (main.runner(), main.quit_handle(), mpsc::channel());
-        main.runner().post_task(move || tell.send(()).expect("it listens")).expect("open");
-        let poster = thread::spawn(move || {
-            told.recv().expect("it tells");
-            // The pump waits, or is about to.
-            (0..1000).for_each(|_| thread::yield_now());
-            ui.post_delayed_task(SOON, move || quit.quit()).is_ok()
-        });
-        main.run_until_quit();
-        assert!(poster.join().expect("no panic"));
-    }
+    let main = MainThreadTaskRunner::new();
+    let (ui, quit, (tell, told)) = (main.runner(), main.quit_handle(), mpsc::channel());
+    main.runner().post_task(move || tell.send(()).expect("it listens")).expect("open");
+    let poster = thread::spawn(move || {
+        told.recv().expect("it tells");
+        // The pump waits, or is about to.
+        (0..1000).for_each(|_| thread::yield_now());
+        ui.post_delayed_task(SOON, move || quit.quit()).is_ok()
+    });
+    main.run_until_quit();
+    assert!(poster.join().expect("no panic"));
 }
 
 /// A foreign loop that pumps only when it is told to runs everything: posts from other threads, delays, and what a pump leaves behind.
