@@ -93,3 +93,58 @@ impl ThreadPool {
         self.core().journal.ring.as_ref().map_or_else(Vec::new, |ring| ring.newest_first())
     }
 }
+
+#[cfg(all(test, not(any(overstrand_loom, overstrand_shuttle))))]
+mod tests {
+    use std::panic::Location;
+
+    use super::super::builder::ThreadPoolBuilder;
+    use super::super::ledger::Count;
+    use super::super::worker::{Step, Worker};
+    use super::*;
+    use crate::sync::atomic::{AtomicU64, Ordering};
+    use crate::task::traits::{Meta, TaskTraits};
+    use crate::time::Clock;
+
+    /// Counts how often it was looked at.
+    #[derive(Debug, Default)]
+    struct Watched(AtomicU64);
+
+    impl Clock for Watched {
+        fn now(&self) -> Moment {
+            // Relaxed: one thread.
+            Moment::from_nanos(self.0.fetch_add(1, Ordering::Relaxed))
+        }
+    }
+
+    /// Looks at the clock that ten tasks cost, from the post to the end, and how many tasks were written down.
+    fn looks(size: usize) -> (u64, usize) {
+        let settings = ThreadPoolBuilder::default().workers(1).recent_tasks(size).settle().expect("valid");
+        let clock = Arc::new(Watched::default());
+        let core = Core::new(settings, Arc::clone(&clock) as Arc<dyn Clock>).share();
+        assert_eq!(core.staff.enlist_owner(), Some(0));
+        let mut worker = Worker::enter(&core, 0).expect("it is free");
+        let outside = worker.come();
+        // Relaxed: one thread.
+        let before = clock.0.load(Ordering::Relaxed);
+        for _ in 0..10 {
+            let meta = Meta::new(TaskTraits::default());
+            core.admit(meta).expect("open");
+            let task = Core::wrap(|| (), Location::caller(), meta, None);
+            core.submit_task(task, meta.priority(), Count::Posted);
+            assert_eq!(worker.step(false), Step::Ran);
+        }
+        // Relaxed: as above.
+        let looks = clock.0.load(Ordering::Relaxed) - before;
+        drop(outside);
+        worker.exit();
+        (looks, core.journal.ring.as_ref().map_or(0, |ring| ring.newest_first().len()))
+    }
+
+    /// TIME-1: without a ring neither a post nor the start of a task reads the clock.
+    #[test]
+    fn clock_is_read_for_a_ring_only() {
+        assert_eq!(looks(0), (0, 0));
+        assert_eq!(looks(4), (20, 4));
+    }
+}
