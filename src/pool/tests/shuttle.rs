@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use shuttle::scheduler::{PctScheduler, RandomScheduler, UrwRandomScheduler};
 use shuttle::{Config, Runner};
@@ -11,7 +12,7 @@ use crate::pool::observe::Hooks;
 use crate::pool::{ThreadPool, staff};
 use crate::task::traits::TaskTraits;
 use crate::time::{ManualClock, Moment};
-use crate::{Close, JoinError, WaitError};
+use crate::{CancelToken, Close, JoinError, WaitError};
 
 /// Schedules per strategy and scenario.
 fn iterations() -> usize {
@@ -335,6 +336,30 @@ fn shuttle_last_handle_dropped_in_a_task() {
         pool.post_task(move || drop(inner)).expect("open");
         drop(pool);
         core.ended.wait_until(|| (core.staff.live() == 0).then_some(()), crate::park::Wait::on("the threads"));
+    });
+}
+
+/// SEQ-10, DLY-2: a delayed post and a token's signal beside a discarding close: nothing stays armed, whoever comes first.
+#[test]
+fn shuttle_discarding_close_leaves_nothing_armed() {
+    explore(|| {
+        let pool = pool(1);
+        let strand = pool.create_sequenced_task_runner(TaskTraits::default());
+        let (token, owned) = (CancelToken::new(), Arc::new(()));
+        let (poster, bound, kept) = (strand.clone(), token.clone(), Arc::clone(&owned));
+        let poster = shuttle::thread::spawn(move || {
+            let (first, second) = (Arc::clone(&kept), kept);
+            let hour = Duration::from_secs(3_600);
+            let _ = poster.task().delay(hour).cancel_with(&bound).post(move || drop(first));
+            let _ = poster.post_delayed_task(hour, move || drop(second));
+        });
+        let canceller = shuttle::thread::spawn(move || token.cancel());
+        strand.close(Close::Discard);
+        poster.join().expect("no panic");
+        canceller.join().expect("no panic");
+        assert_eq!((strand.stats().delayed, pool.stats().delayed, Arc::strong_count(&owned)), (0, 0, 1));
+        assert_adds_up(&pool);
+        pool.shutdown().expect("outside");
     });
 }
 

@@ -181,6 +181,25 @@ fn stale_key_is_refused() {
 }
 
 #[test]
+fn pages_are_searched_one_by_one() {
+    let mut wheel = wheel();
+    let never = wheel.insert(at(u64::MAX), 1);
+    for value in 2..3_000_u64 {
+        wheel.insert(at(value % 7 * DAY + value), value);
+    }
+    let (mut removed, mut pages) = (Vec::new(), 0);
+    while wheel.remove_of_page(pages, |value| value % 2 == 1, &mut removed) {
+        pages += 1;
+    }
+    removed.sort_unstable();
+    assert_eq!((removed, pages), ((0..1_500).map(|half| half * 2 + 1).collect(), 3));
+    assert_eq!((wheel.len(), wheel.remove(never)), (1_499, None));
+    let mut left = ripe_at(&mut wheel, at(u64::MAX - 1));
+    left.sort_unstable();
+    assert_eq!(left, (1..1_500).map(|half| half * 2).collect::<Vec<_>>());
+}
+
+#[test]
 fn drained_wheel_gives_all_in_order_and_works_on() {
     let mut wheel = wheel();
     for (deadline, value) in [(DAY, 3), (u64::MAX, 5), (0, 1), (DAY, 4), (TICK, 2)] {
