@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use overstrand::{ShutdownBehavior, TaskTraits, ThreadPool, WaitError};
+use overstrand::{Close, JoinError, RejectReason, ShutdownBehavior, TaskTraits, ThreadPool, WaitError};
 
 use crate::{Gate, pool, wait_until};
 
@@ -253,4 +253,70 @@ fn flush_waits_for_what_is_posted_meanwhile() {
         pool.flush().expect("nothing is dropped");
         assert_eq!(ran.load(Ordering::Relaxed), round * 511);
     }
+}
+
+/// A future that is spawned while its runner or its pool ends is told and dropped, though nobody wakes it.
+#[test]
+fn future_spawned_while_its_runner_ends_is_told() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    for round in 0..100 {
+        let pool = ThreadPool::builder().workers(2).build()?;
+        let strand = pool.create_sequenced_task_runner(TaskTraits::default());
+        let (owned, is_closing) = (Arc::new(()), round % 2 == 0);
+        let spawner = std::thread::spawn({
+            let (pool, strand, owned) = (pool.clone(), strand.clone(), Arc::clone(&owned));
+            move || {
+                let never = || {
+                    let owned = Arc::clone(&owned);
+                    async move {
+                        let _owned = owned;
+                        std::future::pending::<()>().await;
+                    }
+                };
+                let mut handles = Vec::new();
+                while !pool.is_shutting_down() && !strand.is_closed() && handles.len() < 500 {
+                    handles.push(strand.spawn_future(never()));
+                    if !is_closing {
+                        handles.push(pool.spawn_future(never()));
+                    }
+                }
+                handles.push(strand.spawn_future(never()));
+                handles
+            }
+        });
+        if is_closing {
+            strand.close(Close::Discard);
+        } else {
+            pool.shutdown()?;
+        }
+        for handle in spawner.join().expect("no panic") {
+            let error = handle.join().expect_err("it is never ready");
+            let is_expected = match error {
+                JoinError::Cancelled => is_closing,
+                JoinError::ShutDown => !is_closing,
+                JoinError::Rejected(RejectReason::Closed) => is_closing,
+                JoinError::Rejected(RejectReason::ShutDown) => !is_closing,
+                _ => false,
+            };
+            assert!(is_expected, "{error:?}");
+        }
+        pool.shutdown()?;
+        assert_eq!(Arc::strong_count(&owned), 1);
+        let stats = pool.stats();
+        assert_eq!(stats.posted, stats.ran + stats.dropped);
+    }
+    Ok(())
+}
+
+/// SHUT-3: a thread that polls is never blocked, and gets the report that all get.
+#[test]
+fn shutdown_is_awaited_by_another_pool() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let (pool, other) = (ThreadPool::builder().workers(2).build()?, ThreadPool::builder().workers(1).build()?);
+    for _ in 0..100 {
+        pool.post_task(|| ())?;
+    }
+    pool.wait_idle(Duration::from_secs(60))?;
+    let report = other.spawn_future(pool.shutdown_async()).join()??;
+    assert_eq!((report.ran, report.dropped, report.stragglers.len()), (100, 0, 0));
+    assert_eq!(pool.shutdown()?.ran, 100);
+    Ok(())
 }
