@@ -100,6 +100,7 @@ mod tests {
 
     use super::super::builder::ThreadPoolBuilder;
     use super::super::ledger::Count;
+    use super::super::staff;
     use super::super::worker::{Step, Worker};
     use super::*;
     use crate::sync::atomic::{AtomicU64, Ordering};
@@ -122,7 +123,7 @@ mod tests {
         let settings = ThreadPoolBuilder::default().workers(1).recent_tasks(size).settle().expect("valid");
         let clock = Arc::new(Watched::default());
         let core = Core::new(settings, Arc::clone(&clock) as Arc<dyn Clock>).share();
-        assert_eq!(core.staff.enlist_owner(), Some(0));
+        staff::enlist_owner(&core, false).expect("it is the first");
         let mut worker = Worker::enter(&core, 0).expect("it is free");
         let outside = worker.come();
         // Relaxed: one thread.

@@ -38,6 +38,8 @@ mod conformance;
 mod control;
 mod day;
 mod dump;
+mod edges;
+mod edges_of_time;
 mod endings;
 mod fan_in;
 mod faults;
