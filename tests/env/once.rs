@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use overstrand::testing::TestEnvironment;
-use overstrand::{Close, DropOn, OneShotEvent, RejectReason};
+use overstrand::{Close, DropOn, OneShotEvent, Overflow, ParallelTaskRunner, RejectReason, SequencedTaskRunner};
 
 use crate::AnyResult;
 use crate::owned::{Grave, named};
@@ -61,6 +61,35 @@ fn event_posts_in_order() {
         assert_eq!(*seen.lock().expect("no panic"), (0..7).collect::<Vec<_>>());
         assert!(event.is_signalled());
     });
+}
+
+/// What is posted while the event is being signalled stays behind what was kept, and a panic inside of a post keeps nothing back.
+#[test]
+fn event_is_overtaken_by_nobody() -> AnyResult {
+    let env = TestEnvironment::builder().allow_panics().build();
+    let (home, event, seen) = (named(&env, "home"), OneShotEvent::new(), Arc::new(Mutex::new(Vec::new())));
+    let full = ParallelTaskRunner::builder(env.pool()).capacity(1, Overflow::CallerRuns).build()?;
+    let pause = full.pause();
+    full.post_task(|| ())?;
+    let post = |event: &OneShotEvent, home: &SequencedTaskRunner, seen: &Arc<Mutex<Vec<u32>>>, number| {
+        let noted = Arc::clone(seen);
+        event.post(home, move || noted.lock().expect("no panic").push(number)).expect("open");
+    };
+    let (again, there, noted) = (event.clone(), home.clone(), Arc::clone(&seen));
+    // It runs inside of the signal, since its runner is full.
+    let inside = move || {
+        post(&again, &there, &noted, 2);
+        panic!("inside of the signal");
+    };
+    event.post(&full, inside)?;
+    post(&event, &home, &seen, 1);
+    let signals = event.clone();
+    assert!(env.pool().spawn(move || signals.signal()).join().is_err(), "the panic comes out");
+    post(&event, &home, &seen, 3);
+    drop(pause);
+    env.run_until_idle();
+    assert_eq!(*seen.lock().expect("no panic"), [1, 2, 3]);
+    Ok(())
 }
 
 /// An event that never happens drops what waits for it; a closed runner refuses after the signal, and gives back.
