@@ -107,8 +107,8 @@ impl Bound {
         self.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, add).is_ok()
     }
 
-    /// Takes a place for one more task; `may_block` is false where waiting could deadlock, `is_over` ends a wait.
-    pub(crate) fn reserve(&self, may_block: bool, is_over: impl Fn() -> bool) -> Room {
+    /// Takes a place for one more task; `may_block` is false where waiting could deadlock, `is_over` ends a wait, and `ended` rings when the pool's end has begun.
+    pub(crate) fn reserve(&self, may_block: bool, is_over: impl Fn() -> bool, ended: &Bell) -> Room {
         if self.try_reserve() {
             return Room::Reserved;
         }
@@ -121,7 +121,7 @@ impl Bound {
                     (reserved || is_over()).then_some(reserved)
                 };
                 let wait = Wait::on("room in a bounded queue").at_most(self.overflow.limit());
-                let reserved = self.room.wait_until(look, wait);
+                let reserved = Bell::wait_for_either([&self.room, ended], look, wait);
                 if reserved == Some(true) { Room::Reserved } else { Room::Refused }
             }
             _ => Room::Refused,

@@ -527,9 +527,6 @@ impl Core {
             self.completed();
         }
         self.pauses.end_all();
-        if let Some(bound) = &self.bound {
-            bound.end_waits();
-        }
         self.timers.close();
         self.unpark_all();
         self.ended.ring();

@@ -115,6 +115,8 @@ pub(crate) struct Inbox {
     queues: [Queue; 3],
     parker: Arc<Parker>,
     is_left: AtomicBool,
+    /// The turn is to end after its task.
+    hurried: AtomicBool,
     owner: Option<Owner>,
 }
 
@@ -130,7 +132,7 @@ impl Inbox {
 
     fn owned_by(parker: Arc<Parker>, owner: Option<Owner>) -> Arc<Self> {
         let queues = std::array::from_fn(|_| Queue::new());
-        Arc::new(Self { queues, parker, is_left: AtomicBool::new(false), owner })
+        Arc::new(Self { queues, parker, is_left: AtomicBool::new(false), hurried: AtomicBool::new(false), owner })
     }
 
     /// True on the thread that pumps it: nothing runs while that waits.
@@ -187,6 +189,18 @@ impl Inbox {
     /// How many tickets there are. May be stale.
     pub(crate) fn len_racy(&self) -> usize {
         self.queues.iter().map(|queue| queue.take.len()).sum()
+    }
+
+    /// Ends the turn that runs, if one does, after its task.
+    pub(crate) fn hurry(&self) {
+        // Relaxed: looked at between tasks; what the caller tells the pump is ordered by its own flag.
+        self.hurried.store(true, Ordering::Relaxed);
+    }
+
+    /// True once for each call of [`hurry`](Self::hurry), or several.
+    pub(crate) fn is_hurried(&self) -> bool {
+        // Relaxed: as above.
+        self.hurried.load(Ordering::Relaxed) && self.hurried.swap(false, Ordering::Relaxed)
     }
 
     fn is_pressed(&self, class: Priority) -> bool {

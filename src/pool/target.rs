@@ -42,7 +42,7 @@ impl Core {
     #[cold]
     fn enter_bounded(&self, bound: &Bound, meta: Meta) -> Result<Entrance, RejectReason> {
         let is_over = || self.tracker.is_started();
-        match bound.reserve(!self.is_own_thread(), is_over) {
+        match bound.reserve(!self.is_own_thread(), is_over, &self.ended) {
             Room::CallerRuns => return self.admit(meta).map(|()| Entrance::Caller),
             Room::Reserved => {}
             _ if is_over() && !meta.blocks_shutdown() => return Err(RejectReason::ShutDown),

@@ -305,7 +305,7 @@ impl<'a, R: Target> TaskBuilder<'a, R> {
         let spec = self.spec();
         let Some(token) = self.token() else { return self.target.post_delayed(spec, self.delay, f) };
         if token.is_cancelled() {
-            return Err(Rejected::new(RejectReason::Cancelled, f));
+            return Err(self.target.refuse(spec, RejectReason::Cancelled).map(|()| f));
         }
         let posted = self.target.post_delayed(spec, self.delay, f)?;
         posted.bind(&token);

@@ -83,7 +83,7 @@ impl Parallel {
                     // WHY before the place: nothing is dropped for a post that is refused.
                     return Err(RejectReason::ShutDown);
                 }
-                match bound.reserve(!self.core.is_own_thread(), is_over) {
+                match bound.reserve(!self.core.is_own_thread(), is_over, &self.core.ended) {
                     Room::Reserved => break,
                     Room::CallerRuns => return self.core.admit(meta).map(|()| Room::CallerRuns),
                     Room::Refused if self.control() & CLOSED != 0 => return Err(RejectReason::Closed),

@@ -17,6 +17,7 @@ use super::single::SingleThreadTaskRunner;
 use crate::error::{BuildError, JoinError};
 use crate::park::Parker;
 use crate::pool::core::Settings;
+use crate::pool::home::Home;
 use crate::pool::observe::{Hook, Hooks, STALL_THRESHOLD};
 use crate::pool::pump::Pump;
 use crate::pool::worker::Step;
@@ -78,6 +79,7 @@ pub struct MainThreadTaskRunner {
 #[derive(Debug)]
 struct Quit {
     asked: AtomicBool,
+    home: Arc<Home>,
     parker: Arc<Parker>,
 }
 
@@ -90,6 +92,7 @@ impl QuitHandle {
     pub fn quit(&self) {
         // ORDER main.quit: Release; what came before is visible to who returns from the pump; pairs with main.asked.
         self.0.asked.store(true, Ordering::Release);
+        self.0.home.inbox.hurry();
         self.0.parker.unpark();
     }
 }
@@ -188,7 +191,11 @@ impl MainThreadTaskRunnerBuilder {
         let refused = |error| BuildError::new("on_work", "a hook", "its thread could not be started").caused_by(error);
         let pump = Pump::start(settings, self.on_work).map_err(refused)?;
         let runner = SingleThreadTaskRunner::on(Arc::clone(pump.home()), pump.core(), TaskTraits::default(), self.name);
-        let quit = Arc::new(Quit { asked: AtomicBool::new(false), parker: Arc::clone(pump.parker()) });
+        let quit = Arc::new(Quit {
+            asked: AtomicBool::new(false),
+            home: Arc::clone(pump.home()),
+            parker: Arc::clone(pump.parker()),
+        });
         Ok(MainThreadTaskRunner { pump, runner, quit })
     }
 }

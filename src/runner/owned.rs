@@ -263,11 +263,15 @@ impl<T: 'static> SequenceBound<T> {
     /// [`Rejected`] gives the closure back: as [`SequencedTaskRunner::post_task`], and [`RejectReason::Poisoned`].
     #[track_caller]
     pub fn post<F: FnOnce(&mut T) + Send + 'static>(&self, f: F) -> Result<(), Rejected<F>> {
+        self.post_as(self.spec(), f)
+    }
+
+    fn post_as<F: FnOnce(&mut T) + Send + 'static>(&self, spec: Spec, f: F) -> Result<(), Rejected<F>> {
         if self.0.shared.is_poisoned() {
-            return Err(Rejected::new(RejectReason::Poisoned, f));
+            return Err(self.0.runner.refuse(spec, RejectReason::Poisoned).map(|()| f));
         }
         let shared = Arc::clone(&self.0.shared);
-        self.0.runner.post_with(self.spec(), f, move |f| move || drop(shared.lend(f)))
+        self.0.runner.post_with(spec, f, move |f| move || drop(shared.lend(f)))
     }
 
     /// Calls `f` with the state, in its turn on the sequence, and keeps the answer for the handle.
@@ -447,14 +451,17 @@ impl SequencedTaskRunner {
     /// # Ok(())
     /// # }
     /// ```
+    #[track_caller]
     pub fn wrap<E, F>(&self, f: F) -> impl Fn(E) + Clone + Send + Sync + 'static
     where
         E: Send + 'static,
         F: FnMut(E) + Send + 'static,
     {
         let bound: SequenceBound<F> = SequenceBound::new(self, f);
+        // The site of its tasks: a callback may be called by code that knows nothing of it.
+        let spec = bound.spec();
         move |event| {
-            let refused = bound.post(move |f| f(event)).err();
+            let refused = bound.post_as(spec.clone(), move |f| f(event)).err();
             drop_quietly(refused);
         }
     }

@@ -128,6 +128,8 @@ trait Series: Send + Sync {
     fn counters(&self) -> &Counters;
     fn stop(&self);
     fn tick(self: Arc<Self>);
+    /// The armed tick was dropped: by a queue that overflowed, then the next one is armed; or by the end of the runner, which ends the series.
+    fn miss(self: Arc<Self>);
 }
 
 /// What ends a series besides a stop.
@@ -185,6 +187,8 @@ pub(super) struct Repeating<R, F> {
     accepted: AtomicBool,
     /// The token that ends it.
     bound: Mutex<Option<Cancelled>>,
+    /// A tick is being armed.
+    arming: AtomicBool,
     /// The tick that is armed.
     armed: Mutex<Option<DelayedTaskHandle>>,
     counters: Counters,
@@ -199,7 +203,7 @@ where
     pub(super) fn begin(runner: R, spec: Spec, rules: Rules, body: F) -> Result<RepeatingTaskHandle, Rejected<F>> {
         let Rules { schedule, token, ends_on } = rules;
         if token.as_ref().is_some_and(CancelToken::is_cancelled) {
-            return Err(Rejected::new(RejectReason::Cancelled, body));
+            return Err(runner.refuse(spec, RejectReason::Cancelled).map(|()| body));
         }
         let ticks = Ticks::begin(&schedule, runner.now());
         let first = ticks.due();
@@ -211,6 +215,7 @@ where
             body: Mutex::new(Some(body)),
             accepted: AtomicBool::new(false),
             bound: Mutex::new(None),
+            arming: AtomicBool::new(false),
             armed: Mutex::new(None),
             counters: Counters::default(),
         });
@@ -253,7 +258,13 @@ where
     /// Arms the next tick.
     fn arm(self: &Arc<Self>, due: Due) -> Result<(), RejectReason> {
         let tick = Tick { series: Arc::clone(self) as _, has_run: false };
+        // Relaxed: for a tick that this very call drops.
+        self.arming.store(true, Ordering::Relaxed);
         let armed = self.runner.post_at(self.spec.clone(), due, move || tick.run());
+        // A tick that is refused is dropped here.
+        let armed = armed.map_err(|rejected| rejected.map(drop));
+        // Relaxed: as above.
+        self.arming.store(false, Ordering::Relaxed);
         let armed = armed.map_err(|rejected| rejected.reason())?;
         let before = self.armed.lock().replace(armed);
         drop(before);
@@ -288,7 +299,7 @@ impl Tick {
 impl Drop for Tick {
     fn drop(&mut self) {
         if !self.has_run {
-            self.series.stop();
+            Arc::clone(&self.series).miss();
         }
     }
 }
@@ -301,6 +312,21 @@ where
 {
     fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    fn miss(self: Arc<Self>) {
+        // Relaxed: as in `arm`; who arms it hears of the refusal.
+        if self.arming.load(Ordering::Relaxed) {
+            return;
+        }
+        let next = {
+            let mut ticks = self.ticks.lock();
+            ticks.advance(self.runner.now());
+            ticks.due()
+        };
+        if self.counters.is_stopped() || self.arm(Due::At(next)).is_err() || self.counters.is_stopped() {
+            self.stop();
+        }
     }
 
     fn tick(self: Arc<Self>) {

@@ -185,6 +185,7 @@ impl SingleThreadTaskRunner {
     }
 
     /// As [`SequencedTaskRunner::wrap`].
+    #[track_caller]
     pub fn wrap<E, F>(&self, f: F) -> impl Fn(E) + Clone + Send + Sync + 'static
     where
         E: Send + 'static,

@@ -1,4 +1,4 @@
-//! Promises that are broken, each as the test that states it. This file is not part of the test binary.
+//! Edges of the promises: calls into sequences, runners behind a trait, parallel runners.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -324,19 +324,6 @@ fn wait_for_a_parallel_runner_ends_with_its_limit() {
     env.run_until_idle();
     assert_eq!((limited.wait_idle(SECOND), env.now()), (Err(WaitError::TimedOut), SECOND));
     assert!(first.join().is_ok());
-}
-
-/// PRI-1: an urgent task of a parallel runner comes before what is less urgent, though the runner's place was taken for something else.
-#[test]
-fn urgent_task_of_a_parallel_runner_comes_first() {
-    let env = TestEnvironment::builder().workers(1).build();
-    let limited = env.pool().create_parallel_task_runner(TaskTraits::best_effort(), 1).expect("valid");
-    let log = Log::default();
-    limited.post_task(note(&log, "own")).expect("open");
-    env.pool().post_task(note(&log, "other")).expect("open");
-    limited.task().priority(Priority::UserBlocking).post(note(&log, "urgent")).expect("open");
-    env.run_until_idle();
-    assert_eq!(seen(&log), ["urgent", "other", "own"]);
 }
 
 /// PRI-1, PRI-3: a place that was taken for an urgent task runs no less urgent ones before others' more urgent work.

@@ -1,4 +1,4 @@
-//! Promises about order, time and place that are broken, each as the test that states it. This file is not part of the test binary.
+//! Edges of the promises: order, time and place.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};

@@ -250,7 +250,9 @@ impl Worker {
     #[inline]
     fn count_pick(&mut self) {
         self.picks = self.picks.wrapping_add(1);
-        if self.picks % select::STARVATION_PERIOD == 0 && self.core().staff.is_without_service() {
+        // A home is pumped by somebody: it looks at each pick, since its turns are long and nobody else looks for it.
+        let is_time = self.here.home.is_some() || self.picks % select::STARVATION_PERIOD == 0;
+        if is_time && self.core().staff.is_without_service() {
             self.core().service_step(self.core().clock.now());
         }
     }
@@ -531,7 +533,8 @@ impl Turn for Worker {
         self.turn.tasks += 1;
         let class = self.turn.class;
         let is_pressed = || self.here.is_pressed(class) || self.core().is_fenced(class);
-        if self.turn.tasks >= self.turn.tasks_max || is_pressed() {
+        let is_hurried = || self.here.home.as_ref().is_some_and(|home| home.is_hurried());
+        if self.turn.tasks >= self.turn.tasks_max || is_pressed() || is_hurried() {
             return true;
         }
         if self.turn.tasks % TASKS_PER_LOOK != 0 {

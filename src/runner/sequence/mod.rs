@@ -258,7 +258,7 @@ impl Sequence {
                 // WHY before the place: nothing is dropped for a post that is refused.
                 return Err(RejectReason::ShutDown);
             }
-            match bound.reserve(!self.core.is_own_thread(), is_over) {
+            match bound.reserve(!self.core.is_own_thread(), is_over, &self.core.ended) {
                 Room::Reserved => return Ok(()),
                 Room::Refused if self.is_closed() => return Err(RejectReason::Closed),
                 Room::Refused if self.core.tracker.is_started() => return Err(RejectReason::ShutDown),
