@@ -45,6 +45,57 @@ fn main() -> AnyResult {
 }
 "#;
 
+const RUNNERS_CALLS: &str = r#"
+fn main() -> AnyResult {
+    let pool = ThreadPool::builder().workers(2).build()?;
+    let seq = pool.create_sequenced_task_runner(TaskTraits::default());
+    parallel_limit(&pool, vec!["one".into(), "two".into()])?;
+    let gl = one_thread(&pool)?;
+    main_thread_in_a_task(&pool)?;
+    any_runner(&pool)?;
+    let counting = Counting { inner: seq.clone(), posted: AtomicUsize::new(0) };
+    component(Arc::new(counting))?;
+    assert_eq!(in_detail(&seq, &CancelToken::new())?, 10);
+    repeating(&seq)?;
+    let (disk, ui) = (pool.create_sequenced_task_runner(TaskTraits::default()), gl.clone());
+    seq.spawn(move || replies(&disk, &ui)).join()??;
+    assert_eq!(direct_call(&seq, "one\ntwo")?, 2);
+    let mut keys = Vec::new();
+    callback(&seq, &mut keys);
+    keys.iter().for_each(|key| key('y'));
+    assert_eq!(owned_state(&seq, "key")?, 2);
+    let [built, failed, rebuilt] = built_in_place(&seq, "/no such file".into());
+    assert!(built.call(|_| ()).join().is_ok() && rebuilt.call(|_| ()).join().is_ok());
+    assert!(matches!(failed.call(|_| ()).join(), Err(JoinError::Poisoned(Some(_)))));
+    let asked = pool.spawn_future(async move { ask_async(&built).await });
+    assert_eq!(asked.join()??, 0);
+    widgets(&gl)?;
+    let file = File::open(std::env::current_exe()?)?;
+    assert!(!pool.spawn(move || read_all(file)).join()??.is_empty());
+    parallel_loop(&pool, Arc::new((0..100).collect()), true)?;
+    parallel_loop(&pool, Arc::new((0..100).collect()), false)?;
+    assert_eq!(borrow(&pool, &mut [vec![3, 1, 2], vec![2, 1]]), 2);
+    assert!(borrow_or_fail(&pool, &["/no such file".into()]).is_err());
+    assert!(borrow_or_fail(&pool, &[std::env::current_exe()?]).is_ok());
+    let (a_pool, a_seq) = (pool.clone(), seq.clone());
+    assert_eq!(pool.spawn_future(async move { futures(&a_pool, &a_seq).await }).join()??, 42);
+    fences(&pool);
+    assert!(to_the_front(&seq, &pool).starts_with('{'));
+    pool.spawn(|| walk(&["somewhere".into()])).join()?;
+    let (a_pool, a_seq) = (pool.clone(), seq.clone());
+    pool.spawn_future(async move { fan_in(&a_pool, &a_seq).await }).join()??;
+    drop(event_bus(&seq)?);
+    pool.shutdown()?;
+    println!("all kept");
+    Ok(())
+}
+
+/// The reply of the example goes to the main thread, so it is called there.
+fn main_thread_in_a_task(pool: &ThreadPool) -> AnyResult {
+    main_thread(pool)
+}
+"#;
+
 #[cfg(feature = "testing")]
 const TESTING_CALLS: &str = r#"
 fn main() -> AnyResult {
@@ -110,6 +161,17 @@ fn functions_of_the_core_surface_do_what_they_say() {
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     let printed = String::from_utf8_lossy(&ran.stdout);
     assert!(printed.contains("here instead") && printed.contains("one\ntwo\nthree\n"), "{printed}");
+}
+
+#[test]
+fn functions_of_the_runner_surface_do_what_they_say() {
+    let ran = run("surface_2_runners_calls", &format!("{}\n{RUNNERS_CALLS}", include_str!("surface/2_runners.rs")));
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let printed = String::from_utf8_lossy(&ran.stdout);
+    assert!(
+        printed.contains("3 rows") && printed.contains("mail for 7") && printed.ends_with("all kept\n"),
+        "{printed}"
+    );
 }
 
 #[cfg(feature = "testing")]

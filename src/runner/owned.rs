@@ -186,6 +186,27 @@ pub struct Shared<T> {
 /// # Ok(())
 /// # }
 /// ```
+///
+/// The state cannot be reached but by calls, so never from outside its sequence:
+///
+/// ```compile_fail,E0599
+/// # use overstrand::{SequenceBound, TaskTraits, ThreadPool};
+/// # let pool = ThreadPool::builder().workers(1).build().unwrap();
+/// # let seq = pool.create_sequenced_task_runner(TaskTraits::default());
+/// let names = SequenceBound::new(&seq, vec!["ann"]);
+/// names.len();
+/// ```
+///
+/// nor kept beyond one:
+///
+/// ```compile_fail
+/// # use overstrand::{SequenceBound, TaskTraits, ThreadPool};
+/// # let pool = ThreadPool::builder().workers(1).build().unwrap();
+/// # let seq = pool.create_sequenced_task_runner(TaskTraits::default());
+/// let names = SequenceBound::new(&seq, vec!["ann"]);
+/// let mut kept = None;
+/// let _ = names.call_sync(|names| kept = Some(names));
+/// ```
 pub struct SequenceBound<T: 'static>(pub(super) Arc<Handle<T>>);
 
 /// What the clones of a handle share.

@@ -40,7 +40,26 @@ use crate::time::Moment;
 ///
 /// # Not guaranteed
 ///
-/// Tasks of one sequence may run on different threads. A sequence is not the place for thread-locals.
+/// Tasks of one sequence may run on different threads. A sequence is not the place for thread-locals, and what is not `Send` cannot be posted:
+///
+/// ```compile_fail,E0277
+/// # use overstrand::{TaskTraits, ThreadPool};
+/// # let pool = ThreadPool::builder().workers(1).build().unwrap();
+/// # let seq = pool.create_sequenced_task_runner(TaskTraits::default());
+/// let counter = std::rc::Rc::new(1);
+/// let _ = seq.post_task(move || println!("{counter}"));
+/// ```
+///
+/// A task outlives the call that posts it, so it may not borrow (a [synchronous call](Self::run_sync) may):
+///
+/// ```compile_fail,E0597
+/// # use overstrand::{TaskTraits, ThreadPool};
+/// # let pool = ThreadPool::builder().workers(1).build().unwrap();
+/// # let seq = pool.create_sequenced_task_runner(TaskTraits::default());
+/// let text = String::from("mine");
+/// let borrowed = &text;
+/// let _ = seq.post_task(move || println!("{borrowed}"));
+/// ```
 ///
 /// # Examples
 ///
