@@ -1,4 +1,5 @@
-//! A runner of one's own, built on the public surface: it lets no more than so many tasks per second through, by delaying the others, and works wherever a `TaskRunner` is wanted.
+//! A runner of one's own, built on the public surface: what the first runner has no room for goes to the second. It works wherever a `TaskRunner` is wanted, and loses nothing, since a
+//! refused task comes back.
 //!
 //! ```text
 //! cargo run --release --example own_runner
@@ -7,79 +8,72 @@
 //! Prints:
 //!
 //! ```text
-//! 5 calls, the last one no sooner than 80 ms after the first
-//! all on one strand, in order: [0, 1, 2, 3, 4]
+//! 5 lines: 2 by the near strand, 3 by the far one
+//! after the near strand is closed the far one has written 4
 //! ```
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use overstrand::{BoxedTask, DelayedTaskHandle, Rejected, TaskRunner, TaskTraits, ThreadPool};
+use overstrand::{
+    BoxedTask, Close, DelayedTaskHandle, Overflow, Rejected, SequencedTaskRunner, TaskRunner, TaskTraits, ThreadPool,
+};
 
-/// Lets one task through per interval.
-struct Paced<R> {
-    inner: R,
-    interval: Duration,
-    /// When the next one may start.
-    next: Mutex<Instant>,
+/// Posts to the first runner, and to the second what the first refuses.
+struct Fallback<A, B> {
+    first: A,
+    second: B,
+    refused: AtomicU64,
 }
 
-impl<R> Paced<R> {
-    fn new(inner: R, interval: Duration) -> Self {
-        Self { inner, interval, next: Mutex::new(Instant::now()) }
-    }
-
-    /// How long one more task has to wait, which is not before `delay` anyway.
-    fn wait(&self, delay: Duration) -> Duration {
-        let now = Instant::now();
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        let start = (*next).max(now + delay);
-        *next = start + self.interval;
-        start - now
-    }
-}
-
-impl<R: TaskRunner> TaskRunner for Paced<R> {
+impl<A: TaskRunner, B: TaskRunner> TaskRunner for Fallback<A, B> {
     fn post_boxed(&self, task: BoxedTask) -> Result<(), Rejected<BoxedTask>> {
-        self.post_boxed_delayed(Duration::ZERO, task).map(drop)
+        self.first.post_boxed(task).or_else(|rejected| {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            self.second.post_boxed(rejected.into_task())
+        })
     }
 
     fn post_boxed_delayed(&self, delay: Duration, task: BoxedTask) -> Result<DelayedTaskHandle, Rejected<BoxedTask>> {
-        self.inner.post_boxed_delayed(self.wait(delay), task)
+        self.first.post_boxed_delayed(delay, task).or_else(|rejected| {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            self.second.post_boxed_delayed(delay, rejected.into_task())
+        })
     }
 
     fn is_current(&self) -> bool {
-        self.inner.is_current()
+        self.first.is_current() || self.second.is_current()
     }
 }
 
 /// A component that takes any runner.
-fn call_the_server(
-    runner: &Arc<dyn TaskRunner>,
-    calls: &Arc<Mutex<Vec<(u32, Instant)>>>,
-) -> Result<(), overstrand::Error> {
-    for call in 0..5 {
-        let calls = Arc::clone(calls);
-        let task = move || calls.lock().unwrap_or_else(PoisonError::into_inner).push((call, Instant::now()));
-        runner.post_task(task)?;
+fn write_lines(runner: &dyn TaskRunner, lines: u32) -> Result<(), overstrand::Error> {
+    for line in 0..lines {
+        runner.post_task(move || _ = std::hint::black_box(format!("line {line}")))?;
     }
-    // It has its turn behind them.
-    runner.spawn(|| ()).join()?;
     Ok(())
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let pool = ThreadPool::builder().workers(2).build()?;
-    let strand = pool.create_sequenced_task_runner(TaskTraits::default());
-    let paced: Arc<dyn TaskRunner> = Arc::new(Paced::new(strand, Duration::from_millis(20)));
-    let calls = Arc::new(Mutex::new(Vec::new()));
-    call_the_server(&paced, &calls)?;
+    let near = SequencedTaskRunner::builder(&pool).name("near").capacity(2, Overflow::Reject).build()?;
+    let far = pool.create_sequenced_task_runner(TaskTraits::best_effort());
+    let writer = Fallback { first: near.clone(), second: far.clone(), refused: AtomicU64::new(0) };
 
-    let calls = calls.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let (order, times): (Vec<_>, Vec<_>) = calls.into_iter().unzip();
-    assert!(times[4] - times[0] >= Duration::from_millis(79), "{:?}", times[4] - times[0]);
-    println!("5 calls, the last one no sooner than 80 ms after the first");
-    println!("all on one strand, in order: {order:?}");
-    assert_eq!(order, [0, 1, 2, 3, 4]);
+    // While the near strand stands still its queue is soon full.
+    let pause = near.pause();
+    write_lines(&writer, 5)?;
+    pause.resume();
+    near.flush()?;
+    far.flush()?;
+    println!("5 lines: {} by the near strand, {} by the far one", near.stats().ran, far.stats().ran);
+    assert_eq!((near.stats().ran, far.stats().ran, writer.refused.load(Ordering::Relaxed)), (2, 3, 3));
+
+    near.close(Close::Drain);
+    write_lines(&writer, 1)?;
+    far.flush()?;
+    println!("after the near strand is closed the far one has written {}", far.stats().ran);
+    assert_eq!(far.stats().ran, 4);
     Ok(())
 }
