@@ -12,7 +12,6 @@
 //! after the near strand is closed the far one has written 4
 //! ```
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 

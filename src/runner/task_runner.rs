@@ -261,7 +261,7 @@ fn boxed<F: FnOnce() + Send + 'static>(f: F) -> (Deposit<F>, BoxedTask) {
     (deposit, BoxedTask::new(run))
 }
 
-impl dyn TaskRunner {
+impl dyn TaskRunner + '_ {
     /// Runs a closure.
     ///
     /// # Errors
@@ -402,7 +402,7 @@ fn clock_here() -> Arc<dyn Clock> {
     Arc::clone(SYSTEM.get_or_init(|| Arc::new(SystemClock::new()))) as Arc<dyn Clock>
 }
 
-impl fmt::Debug for dyn TaskRunner {
+impl fmt::Debug for dyn TaskRunner + '_ {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TaskRunner")
     }
