@@ -208,8 +208,24 @@ pub fn race<T: Send + 'static>(handles: impl IntoIterator<Item = TaskHandle<T>>)
 #[derive(Clone)]
 pub struct Barrier(Arc<Hits>);
 
+/// How many hits are missing.
+pub(super) struct Countdown(AtomicUsize);
+
+impl Countdown {
+    pub(super) fn new(count: usize) -> Self {
+        Self(AtomicUsize::new(count))
+    }
+
+    /// True for the last one.
+    pub(super) fn hit(&self) -> bool {
+        let less = |left: usize| left.checked_sub(1);
+        // ORDER barrier.hit: AcqRel; what came before each hit is visible to the closure; pairs with barrier.hit.
+        self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, less) == Ok(1)
+    }
+}
+
 struct Hits {
-    left: AtomicUsize,
+    left: Countdown,
     done: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
@@ -220,10 +236,8 @@ impl Barrier {
         let (runner, spec) = (runner.anchor(), Spec::here(runner.default_traits()));
         // A refusal is reported by the runner; the closure is dropped then.
         let post = move || drop_quietly(runner.post(spec, done).err());
-        let barrier = Self(Arc::new(Hits {
-            left: AtomicUsize::new(count),
-            done: Mutex::new(Some(Box::new(move || _ = post()))),
-        }));
+        let barrier =
+            Self(Arc::new(Hits { left: Countdown::new(count), done: Mutex::new(Some(Box::new(move || _ = post()))) }));
         if count == 0 {
             barrier.0.pass();
         }
@@ -232,9 +246,7 @@ impl Barrier {
 
     /// One hit; those after the last one do nothing.
     pub fn hit(&self) {
-        let less = |left: usize| left.checked_sub(1);
-        // ORDER barrier.hit: AcqRel; what came before each hit is visible to the closure; pairs with barrier.hit.
-        if self.0.left.fetch_update(Ordering::AcqRel, Ordering::Acquire, less) == Ok(1) {
+        if self.0.left.hit() {
             self.0.pass();
         }
     }
@@ -252,6 +264,6 @@ impl Hits {
 impl fmt::Debug for Barrier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Relaxed: for the eye.
-        f.debug_struct("Barrier").field("left", &self.0.left.load(Ordering::Relaxed)).finish()
+        f.debug_struct("Barrier").field("left", &self.0.left.0.load(Ordering::Relaxed)).finish()
     }
 }

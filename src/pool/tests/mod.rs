@@ -8,6 +8,8 @@ mod panics;
 mod shutdown_loom;
 #[cfg(overstrand_shuttle)]
 mod shuttle;
+#[cfg(overstrand_shuttle)]
+mod shuttle_runners;
 #[cfg(not(any(overstrand_loom, overstrand_shuttle)))]
 mod spawn_failure;
 #[cfg(overstrand_loom)]

@@ -20,7 +20,7 @@ fn iterations() -> usize {
 }
 
 /// Runs a scenario under every strategy. Random alone is known to miss lost wake-ups that PCT finds at once.
-fn explore(scenario: impl Fn() + Send + Sync + 'static) {
+pub(super) fn explore(scenario: impl Fn() + Send + Sync + 'static) {
     let scenario = Arc::new(scenario);
     let run = |name: &str, go: &dyn Fn(Arc<dyn Fn() + Send + Sync>)| {
         eprintln!("strategy {name}");
@@ -45,7 +45,7 @@ fn explore(scenario: impl Fn() + Send + Sync + 'static) {
     });
 }
 
-fn pool(workers: usize) -> ThreadPool {
+pub(super) fn pool(workers: usize) -> ThreadPool {
     let settings = Settings {
         name: "model".into(),
         workers,
@@ -54,6 +54,7 @@ fn pool(workers: usize) -> ThreadPool {
         stack_size: None,
         stall_threshold: std::time::Duration::from_secs(10),
         may_block_threshold: std::time::Duration::from_millis(10),
+        bound: None,
         recent_tasks: 0,
         hooks: Hooks::default(),
     };
@@ -62,7 +63,7 @@ fn pool(workers: usize) -> ThreadPool {
     ThreadPool::own(core)
 }
 
-fn assert_adds_up(pool: &ThreadPool) {
+pub(super) fn assert_adds_up(pool: &ThreadPool) {
     let stats = pool.stats();
     assert_eq!(stats.posted, stats.ran + stats.queued + stats.delayed + stats.running + stats.dropped, "{stats:?}");
 }
