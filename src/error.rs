@@ -11,6 +11,9 @@ use crate::task::panic::Panicked;
 /// The error that a body may return: any error.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
+/// The result of a body that may fail.
+pub type TaskResult<T = ()> = Result<T, BoxError>;
+
 /// Why a post was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
@@ -163,6 +166,27 @@ impl BuildError {
     }
 }
 
+/// Why a supervisor did not take a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubmitReason {
+    /// Every place is taken, and by nobody of lower priority.
+    #[error("every place is taken")]
+    Full,
+    /// A task of that name is there.
+    #[error("a task of that name is there")]
+    AlreadyExists,
+    /// Somebody has the slot.
+    #[error("somebody has the slot")]
+    SlotBusy,
+    /// The supervisor, or its pool, is shutting down or gone.
+    #[error("the supervisor is shut down")]
+    ShutDown,
+    /// As many wait for the slot as may.
+    #[error("too many wait for the slot")]
+    Limit,
+}
+
 /// Any error of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -179,6 +203,9 @@ pub enum Error {
     /// A setting cannot be built.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// A supervisor did not take a task; its spec was dropped on the way.
+    #[error("the task was not taken: {0}")]
+    Submit(SubmitReason),
 }
 
 impl<F> From<Rejected<F>> for Error {

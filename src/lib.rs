@@ -9,9 +9,10 @@
 //! | priority | how urgent a task is: three classes |
 //! | ripe | its delay is over |
 //! | idle | nothing left to run |
+//! | run, attempt | one go of a supervised body; it has a generation |
 //!
 //! Start with [`ThreadPool`] and [`SequencedTaskRunner`]; results are [`TaskHandle`]s, cancelling is [`CancelToken`], and what shutdown means for a task is
-//! said by its [`TaskTraits`].
+//! said by its [`TaskTraits`]. What must be kept alive is given to a [`Supervisor`].
 //!
 //! ```
 //! use overstrand::{TaskTraits, ThreadPool};
@@ -42,7 +43,7 @@ pub mod testing;
 mod time;
 mod zoo;
 
-pub use error::{BoxError, BuildError, Error, JoinError, RejectReason, Rejected, WaitError};
+pub use error::{BoxError, BuildError, Error, JoinError, RejectReason, Rejected, SubmitReason, TaskResult, WaitError};
 pub use pool::global::{global, shutdown_global, try_global};
 pub use pool::{
     BlockingType, DelayedTaskHandle, Dump, DumpedDelay, DumpedRunner, DumpedTask, Fence, PanicReport, Pause, PoolStats,
@@ -57,16 +58,18 @@ pub use runner::{
     SingleThreadTaskRunnerBuilder, Sleep, Subscription, TaskRunner, TaskTracker, ThreadMode, Timer, TryScope,
     WeakBound, join_all, race, sleep,
 };
-pub use supervise::{Backoff, Exhausted, Jitter, RestartPolicy};
+pub use supervise::{
+    Admission, Backoff, ErrorRecord, Event, EventKind, EventWriter, Exhausted, Fatal, Jitter, OnStuck, Outcome,
+    OutcomeKind, Rejection, RestartPolicy, RunError, SelfCancelled, SharedError, StopReason, Strategy, SubmitError,
+    Subscribe, SupervisedTask, Supervisor, SupervisorBuilder, SupervisorReport, SupervisorStats, TaskContext,
+    TaskControl, TaskId, TaskInfo, TaskSpec, TaskStatus, TracingSubscriber,
+};
 pub use task::cancel::{CancelGuard, CancelReason, CancelToken, Cancelled};
 pub use task::handle::TaskHandle;
 pub use task::panic::Panicked;
 pub use task::recent::RecentTask;
 pub use task::traits::{Priority, ShutdownBehavior, TaskTraits};
 pub use time::{MissedTicks, Schedule};
-
-/// The result of a body that may fail.
-pub type TaskResult<T = ()> = Result<T, BoxError>;
 
 /// What the code that runs now can learn about its task.
 pub mod current {

@@ -89,7 +89,11 @@ const FENCE_HOMES: &[(&str, &str)] = &[
 /// Tests that may sleep.
 const SLEEPERS: &[(&str, &str)] = &[
     ("tests/env/futures.rs", "the future `sleep` of this crate is what is tested, in virtual time"),
-    ("tests/surface/2_runners.rs", "the future `sleep` is part of the surface; the text is not to be changed"),
+    ("tests/env/supervise_runs.rs", "a body's sleep that a cancel ends is what is tested, in virtual time"),
+    ("tests/env/supervise_rooms.rs", "bodies take virtual time"),
+    ("tests/env/supervise_stops.rs", "a body's sleep that a cancel ends is what is tested, in virtual time"),
+    ("tests/env/supervise_groups.rs", "bodies take virtual time"),
+    ("tests/surface/", "programs, which are compiled and not to be changed"),
 ];
 
 /// How far above an ordering its comment may stand, in lines.

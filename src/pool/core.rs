@@ -16,6 +16,7 @@ use super::bound::{Bound, Overflow};
 use super::dormant::Dormants;
 #[cfg(feature = "testing")]
 use super::driven::Observer;
+use super::endings::Endings;
 use super::fence::Fences;
 use super::home::{Home, Inbox};
 use super::idle::Idle;
@@ -90,6 +91,7 @@ pub(crate) struct Core {
     pub(crate) pauses: Pauses,                     // L
     pub(crate) restrictions: Restrictions,         // L
     pub(crate) dormants: Dormants,                 // L
+    pub(crate) endings: Endings,                   // L
     pub(crate) blocking: Blocking,                 // A, L
     /// Itself, for threads that it starts.
     this: OnceCell<Weak<Core>>,
@@ -173,6 +175,7 @@ impl Core {
             pauses: Pauses::default(),
             restrictions: Restrictions::default(),
             dormants: Dormants::default(),
+            endings: Endings::default(),
             blocking: Blocking::default(),
             this: OnceCell::new(),
             homes_busy: AtomicUsize::new(0),
@@ -523,6 +526,7 @@ impl Core {
     /// Starts the shutdown; queued work that does not block it is dropped by the workers.
     pub(crate) fn start_shutdown(&self) {
         self.dormants.end_all_but_blocking();
+        self.endings.tell();
         if self.tracker.start() == Completion::Mine {
             self.completed();
         }

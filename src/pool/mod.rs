@@ -19,6 +19,7 @@ pub(crate) mod dormant;
 #[cfg(feature = "testing")]
 pub(crate) mod driven;
 mod dump;
+pub(crate) mod endings;
 mod fence;
 pub(crate) mod global;
 pub(crate) mod home;
@@ -38,7 +39,7 @@ pub(crate) mod slot;
 mod staff;
 mod stall;
 mod sweep;
-mod target;
+pub(crate) mod target;
 pub(crate) mod task_builder;
 pub(crate) mod timer;
 mod waits;

@@ -118,7 +118,7 @@ impl Core {
 
 /// A pool as one of its own tasks holds it: without keeping its threads alive.
 #[derive(Clone, Debug)]
-pub struct PoolAnchor(pub(super) Arc<Core>);
+pub struct PoolAnchor(pub(crate) Arc<Core>);
 
 impl Target for PoolAnchor {
     #[inline]

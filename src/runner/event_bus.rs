@@ -92,11 +92,11 @@ impl EventBus {
         });
         let subscriber = Arc::new(Subscriber { handler: Mutex::new(Some(handler)), has_left: AtomicBool::new(false) });
         self.subscribers.lock().entry(TypeId::of::<E>()).or_default().push(Arc::clone(&subscriber));
-        Subscription {
-            subscriber: Some(subscriber),
+        Subscription::new(Box::new(OfBus {
+            subscriber,
             subscribers: Arc::downgrade(&self.subscribers),
             event: TypeId::of::<E>(),
-        }
+        }))
     }
 
     /// Delivers an event to all who have subscribed to its type by the time of the delivery.
@@ -171,33 +171,52 @@ impl Subscriber {
     }
 }
 
-/// Ends its subscription when dropped; [`detach`](Self::detach) keeps it for as long as the bus lives.
-#[must_use = "the subscription ends when this is dropped"]
-pub struct Subscription {
-    subscriber: Option<Arc<Subscriber>>,
-    subscribers: Weak<Subscribers>,
-    event: TypeId,
+/// What a subscription has to end.
+pub(crate) trait Leave: Send + Sync {
+    fn leave(self: Box<Self>);
 }
 
+/// Ends when dropped; [`detach`](Self::detach) keeps it for as long as what was subscribed to lives.
+#[must_use = "the subscription ends when this is dropped"]
+pub struct Subscription(Option<Box<dyn Leave>>);
+
 impl Subscription {
-    /// Keeps the subscription for as long as the bus lives.
+    pub(crate) fn new(leave: Box<dyn Leave>) -> Self {
+        Self(Some(leave))
+    }
+
+    /// Keeps the subscription for as long as what was subscribed to lives: the bus, the supervisor.
     pub fn detach(mut self) {
-        self.subscriber = None;
+        self.0 = None;
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let Some(subscriber) = self.subscriber.take() else { return };
+        if let Some(leave) = self.0.take() {
+            leave.leave();
+        }
+    }
+}
+
+/// A subscription to a bus.
+struct OfBus {
+    subscriber: Arc<Subscriber>,
+    subscribers: Weak<Subscribers>,
+    event: TypeId,
+}
+
+impl Leave for OfBus {
+    fn leave(self: Box<Self>) {
         // ORDER bus.leave: Release; pairs with bus.left.
-        subscriber.has_left.store(true, Ordering::Release);
+        self.subscriber.has_left.store(true, Ordering::Release);
         if let Some(subscribers) = self.subscribers.upgrade() {
             if let Some(others) = subscribers.lock().get_mut(&self.event) {
-                others.retain(|other| !Arc::ptr_eq(other, &subscriber));
+                others.retain(|other| !Arc::ptr_eq(other, &self.subscriber));
             }
         }
         // One that is being called is dropped after its call.
-        let handler = subscriber.handler.lock().take();
+        let handler = self.subscriber.handler.lock().take();
         drop(handler);
     }
 }

@@ -41,7 +41,7 @@ use crate::task::traits::TaskTraits;
 ///
 /// # Guarantees
 ///
-/// - Tasks run only inside these calls, on the thread that makes them. In a [test environment](crate::testing) that was made on this thread its calls run them, too.
+/// - Tasks run only inside these calls, on the thread that makes them. In a test environment that was made on this thread its calls run them, too.
 /// - All runners made here are one sequence each; their tasks take turns by their priorities, as on a worker of a pool.
 /// - Inside one of its own tasks none of the calls runs anything: a task never runs inside another.
 ///

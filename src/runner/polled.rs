@@ -366,7 +366,7 @@ where
 }
 
 /// Posts the first poll of a future, and gives its handle.
-pub(super) fn spawn<F, H>(host: H, waited: Option<Arc<dyn Waited>>, spec: Spec, future: F) -> TaskHandle<F::Output>
+pub(crate) fn spawn<F, H>(host: H, waited: Option<Arc<dyn Waited>>, spec: Spec, future: F) -> TaskHandle<F::Output>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,

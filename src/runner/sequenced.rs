@@ -98,6 +98,11 @@ impl SequencedTaskRunner {
         Self(Sequence::new(Arc::clone(core), traits, Runner { id: next_id(), name }, extras))
     }
 
+    /// A sequence with a name, of a pool that nobody needs to hold.
+    pub(crate) fn of_core(core: &Arc<Core>, traits: TaskTraits, name: Name) -> Self {
+        Self::new(core, traits, Some(name), Extras::default())
+    }
+
     pub(super) fn erased(&self) -> &Arc<Erased<Sequence>> {
         &self.0
     }

@@ -6,7 +6,7 @@
 //! | who is | the lowest priority; then the latest started, since the least work is lost, or by [`TieBreak`] the earliest |
 //! | the same start | the highest id for the latest, the lowest for the earliest |
 //!
-//! [`victim`] is the rule, written to be read; [`Rooms`] gives the same answer without looking at everybody. A holder that is on its way out (evicted, cancelled,
+//! `victim` is the rule, written to be read, and used by tests alone; [`Rooms`] gives the same answer without looking at everybody. A holder that is on its way out (evicted, cancelled,
 //! stuck) still holds its place, but is no candidate: whoever supervises takes it out of the rooms when it signals it, so that nobody is evicted twice.
 //!
 //! | of [`Rooms`] | time, of n holders |
@@ -17,6 +17,7 @@
 //! Witnessed by `tests::choice`.
 #![forbid(unsafe_code)]
 
+#[cfg(all(test, not(any(overstrand_loom, overstrand_shuttle))))]
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,7 +41,8 @@ pub(crate) struct Holder<I> {
     pub(crate) started: u64,
 }
 
-/// Who gives up its place for a newcomer of this priority; `None` if nobody has a lower one.
+/// The rule, as the index below must answer it.
+#[cfg(all(test, not(any(overstrand_loom, overstrand_shuttle))))]
 pub(crate) fn victim<I: Copy + Ord>(
     holders: impl IntoIterator<Item = Holder<I>>,
     newcomer: i32,
@@ -115,6 +117,7 @@ impl<I: Copy + Ord> Rooms<I> {
     }
 
     /// How many may be evicted, if the newcomer is important enough.
+    #[cfg(all(test, not(any(overstrand_loom, overstrand_shuttle))))]
     pub(crate) fn len(&self) -> usize {
         self.holders.len()
     }

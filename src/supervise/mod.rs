@@ -1,7 +1,7 @@
-//! Keeping tasks alive: the policies, as plain data and plain decisions.
+//! Keeping tasks alive.
 //!
-//! Nothing here reads a clock, starts a thread, takes a lock or runs user code. Whoever supervises says what happened and when, and is told what to do next, so
-//! that tests and virtual time meet the very same decisions.
+//! The policies are plain data and plain decisions: nothing of them reads a clock, starts a thread, takes a lock or runs user code. Around them is the house, data under one lock that says what is to be done, and the
+//! keeper, who does it.
 //!
 //! | file | the question it answers |
 //! |---|---|
@@ -9,32 +9,51 @@
 //! | `choice` | who gives up a place for a newcomer? |
 //! | `intensity` | [`Exhausted`]: do restarts come too often, and what then? |
 //! | `restart` | [`RestartPolicy`]: is there a next attempt? |
+//! | `settings`, `spec` | what can be said about a task, and what is submitted |
+//! | `outcome` | how did it end? |
+//! | `context` | what does a run know of itself? |
+//! | `house` | the data, and the table of phases; read first |
+//! | `admission`, `life`, `stopping`, `watchdog`, `group` | who gets in; how runs begin and end; how they are stopped; who is silent; who belongs together |
+//! | `keeper` | what is done after the lock, and the one timer |
+//! | `body` | runs, as tasks of the pool |
+//! | `task`, `supervisor` | the handles |
+//! | `event`, `subscriber` | what is told, and to whom |
+//! | `signals` | when does a daemon end? |
 #![forbid(unsafe_code)]
 
-#[cfg_attr(
-    not(all(test, not(any(overstrand_loom, overstrand_shuttle)))),
-    expect(dead_code, reason = "so far only its tests ask this policy")
-)]
+mod admission;
 mod backoff;
-#[cfg_attr(
-    not(all(test, not(any(overstrand_loom, overstrand_shuttle)))),
-    expect(dead_code, reason = "so far only its tests ask this policy")
-)]
+mod body;
 mod choice;
-#[cfg_attr(
-    not(all(test, not(any(overstrand_loom, overstrand_shuttle)))),
-    expect(dead_code, reason = "so far only its tests ask this policy")
-)]
+mod context;
+mod event;
+mod group;
+mod house;
 mod intensity;
-#[cfg_attr(
-    not(all(test, not(any(overstrand_loom, overstrand_shuttle)))),
-    expect(dead_code, reason = "so far only its tests ask this policy")
-)]
+mod keeper;
+mod life;
+mod outcome;
 mod restart;
+mod settings;
+#[cfg(feature = "signals")]
+mod signals;
+mod spec;
+mod stopping;
+mod subscriber;
+mod supervisor;
+mod task;
+mod watchdog;
 
 #[cfg(all(test, not(any(overstrand_loom, overstrand_shuttle))))]
 mod tests;
 
 pub use backoff::{Backoff, Jitter};
+pub use context::TaskContext;
+pub use event::{Event, EventKind, EventWriter, StopReason, Subscribe, TracingSubscriber};
 pub use intensity::Exhausted;
+pub use outcome::{ErrorRecord, Fatal, Outcome, OutcomeKind, Rejection, RunError, SelfCancelled, SharedError};
 pub use restart::RestartPolicy;
+pub use settings::OnStuck;
+pub use spec::{Admission, Strategy, SubmitError, TaskId, TaskSpec};
+pub use supervisor::{Supervisor, SupervisorBuilder, SupervisorReport, SupervisorStats, TaskInfo};
+pub use task::{SupervisedTask, TaskControl, TaskStatus};

@@ -23,6 +23,10 @@ pub(crate) fn name_of(name: impl Into<Cow<'static, str>>) -> Name {
 /// What a running task with a handle offers to the code inside it.
 pub(crate) trait Owner {
     fn cancel_token(&self) -> CancelToken;
+    /// Which task of which supervisor the code is a run of, by address and number.
+    fn supervised(&self) -> Option<(usize, u64)> {
+        None
+    }
 }
 
 /// The context of one thread.
@@ -154,6 +158,11 @@ pub(crate) fn site() -> Option<&'static Site> {
 #[must_use]
 pub fn task_name() -> Option<Arc<str>> {
     read(|context| context.name.borrow().clone()).flatten()
+}
+
+/// The supervised task that the running code belongs to: supervisor and number.
+pub(crate) fn supervised() -> Option<(usize, u64)> {
+    read(|context| context.owner.borrow().clone()).flatten()?.supervised()
 }
 
 /// Where the running task was posted (POST-3). `None` outside of tasks.

@@ -435,6 +435,11 @@ impl<T> TaskHandle<T> {
         Self { packet: Some(packet), cancels_on_drop: false }
     }
 
+    /// The handle of a result that somebody has already.
+    pub(crate) const fn taken() -> Self {
+        Self { packet: None, cancels_on_drop: false }
+    }
+
     /// Blocks for the result.
     ///
     /// # Errors

@@ -22,6 +22,7 @@ mod flat;
 pub(crate) mod handle;
 pub(crate) mod loan;
 pub(crate) mod panic;
+pub(crate) mod promise;
 pub(crate) mod raw;
 pub(crate) mod recent;
 pub(crate) mod site;

@@ -21,6 +21,11 @@
 //! | `parallel` | bounded concurrency |
 //! | `sync_calls` | synchronous calls into a sequence |
 //! | `tracked` | tasks that are called off together |
+//! | `supervise_events` | events of supervised tasks |
+//! | `supervise_groups` | groups of supervised tasks |
+//! | `supervise_rooms` | capacity, eviction, permits, slots |
+//! | `supervise_runs` | supervised tasks: outcomes, restarts, backoff, bodies of each kind |
+//! | `supervise_stops` | cancel, grace, stuck runs, time limits, the watchdog, shutdown |
 //! | `threads` | runners with a real thread, the pump of a thread |
 //! | `pumps` | the pump of the test's own thread, in virtual time |
 //! | `recent` | what is written down of ended tasks |
@@ -59,6 +64,11 @@ mod repeating;
 mod replies;
 mod scopes;
 mod seeds;
+mod supervise_events;
+mod supervise_groups;
+mod supervise_rooms;
+mod supervise_runs;
+mod supervise_stops;
 mod sync_calls;
 mod threads;
 mod timers;

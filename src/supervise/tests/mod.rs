@@ -4,6 +4,7 @@
 mod backoff;
 mod choice;
 mod intensity;
+mod outcome;
 mod restart;
 
 use std::time::Duration;

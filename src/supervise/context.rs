@@ -1,0 +1,193 @@
+//! What a run knows of itself, and what it may ask for: [`TaskContext`].
+//!
+//! Every run has an object of its own, and whoever supervises knows which one is the live one. So what an earlier run does with its context changes nothing (SUP-3).
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Weak};
+use std::task::Waker;
+use std::time::Duration;
+
+use super::keeper::Keeper;
+use super::spec::TaskId;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::task::cancel::CancelToken;
+use crate::task::current::{Name, Owner};
+
+/// One run of a supervised task.
+pub(super) struct Run {
+    pub(super) keeper: Weak<Keeper>,
+    pub(super) task: TaskId,
+    pub(super) name: Name,
+    pub(super) generation: u64,
+    pub(super) attempt: u32,
+    pub(super) token: CancelToken,
+    /// It has shown that it lives, since somebody looked.
+    beat: AtomicBool,
+    ready: AtomicBool,
+    /// A future is to be dropped.
+    abort: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Run {
+    pub(super) fn new(keeper: Weak<Keeper>, task: TaskId, name: Name, generation: u64, attempt: u32) -> Self {
+        Self {
+            keeper,
+            task,
+            name,
+            generation,
+            attempt,
+            token: CancelToken::new(),
+            beat: AtomicBool::new(false),
+            ready: AtomicBool::new(false),
+            abort: AtomicBool::new(false),
+            waker: Mutex::new(None),
+        }
+    }
+
+    /// True when it has shown that it lives since the last call.
+    pub(super) fn take_beat(&self) -> bool {
+        // Relaxed: a sign of life publishes nothing.
+        self.beat.swap(false, Ordering::Relaxed)
+    }
+
+    /// Has the future of this run dropped where it is polled.
+    pub(super) fn abort(&self) {
+        // Relaxed: the lock of the waker orders it; who registers a waker looks after that.
+        self.abort.store(true, Ordering::Relaxed);
+        let waker = self.waker.lock().take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// True when the future is to be dropped; else the waker is woken when that changes.
+    pub(super) fn is_aborted(&self, waker: &Waker) -> bool {
+        let before = self.waker.lock().replace(waker.clone());
+        drop(before);
+        // Relaxed: see `abort`.
+        self.abort.load(Ordering::Relaxed)
+    }
+}
+
+impl Owner for Run {
+    fn cancel_token(&self) -> CancelToken {
+        self.token.clone()
+    }
+
+    fn supervised(&self) -> Option<(usize, u64)> {
+        Some((self.keeper.as_ptr() as usize, self.task.0))
+    }
+}
+
+/// The run that a supervised body is in: its token, its sign of life, its name. Cheap to clone, and may be sent to any thread.
+///
+/// What an earlier run does with its context changes nothing any more (SUP-3).
+///
+/// ```
+/// use overstrand::{Supervisor, TaskContext, TaskSpec, ThreadPool};
+/// use std::time::Duration;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// let pool = ThreadPool::builder().workers(1).build()?;
+/// let supervisor = Supervisor::builder(&pool).build()?;
+/// let task = supervisor.submit(TaskSpec::blocking("watch", |cx: &TaskContext| {
+///     cx.ready();
+///     while cx.sleep(Duration::from_millis(20)) {
+///         cx.heartbeat();
+///     }
+///     Ok(())
+/// }))?;
+/// task.wait_ready(Duration::from_secs(10))?;
+/// assert!(task.cancel());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct TaskContext(pub(super) Arc<Run>);
+
+impl TaskContext {
+    /// The name of the task.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The number of the task.
+    #[must_use]
+    pub fn id(&self) -> TaskId {
+        self.0.task
+    }
+
+    /// Which run of the streak this is, from 1: one more than the failures in a row before it.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.0.attempt
+    }
+
+    /// Which run in the life of the task this is, from 1.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.0.generation
+    }
+
+    /// True once this run shall end. One atomic load.
+    #[inline]
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.token.is_cancelled()
+    }
+
+    /// The token of this run, for what takes one.
+    #[must_use]
+    pub fn token(&self) -> &CancelToken {
+        &self.0.token
+    }
+
+    /// Says that this run lives (SUP-8). One relaxed store; any thread may do it as often as it likes.
+    #[inline]
+    pub fn heartbeat(&self) {
+        // Relaxed: a sign of life publishes nothing.
+        self.0.beat.store(true, Ordering::Relaxed);
+    }
+
+    /// Says that this run has started up: [`wait_ready`](crate::TaskControl::wait_ready) ends, and the next task of its group starts. The first call counts.
+    pub fn ready(&self) {
+        // Relaxed: what it tells goes through the lock of the house.
+        if self.0.ready.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        if let Some(keeper) = self.0.keeper.upgrade() {
+            keeper.act(|house, fx| house.ready(fx, self.0.task, self.0.generation));
+        }
+    }
+
+    /// Blocks for this long, or until the run shall end; true when the time is over, false when it shall end. On a pool worker another thread takes its place meanwhile.
+    #[expect(clippy::must_use_candidate, reason = "who sleeps at the end of a round asks `is_cancelled` next")]
+    pub fn sleep(&self, time: Duration) -> bool {
+        !self.0.token.wait_timeout(time)
+    }
+
+    /// As [`sleep`](Self::sleep), in a future.
+    pub fn sleep_async(&self, time: Duration) -> impl Future<Output = bool> + Send + 'static {
+        let token = self.0.token.clone();
+        async move {
+            token.child_with_timeout(time).cancelled().await;
+            !token.is_cancelled()
+        }
+    }
+}
+
+impl fmt::Debug for TaskContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskContext")
+            .field("name", &self.name())
+            .field("id", &self.id())
+            .field("generation", &self.generation())
+            .field("attempt", &self.attempt())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,102 @@
+//! The watchdog: who has been silent for too long (SUP-8).
+//!
+//! A heartbeat sets a flag, and nothing more. While there are runs to watch, a *sweep* comes every twentieth of the shortest period, but no more often than every 5 ms; it takes the flags and dates them.
+//!
+//! Dates are *watched time*: it goes on with each sweep, but by two intervals at most. So time in which nobody looked, because the machine was asleep, the process stopped or every worker
+//! busy, counts for nobody's silence: those who should have given a sign had as little time as the watchdog.
+//!
+//! A sign is dated by the sweep that finds it, up to one interval late; silence is noticed by the first sweep after the period is over. So it is noticed after the period at the earliest, and two
+//! intervals later at the latest: a tenth of the period, or 10 ms.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::context::Run;
+use super::event::StopReason;
+use super::house::House;
+use super::keeper::Fx;
+use super::spec::TaskId;
+use crate::time::Moment;
+
+/// Sweeps of a period.
+const SWEEPS: u32 = 20;
+const INTERVAL_MIN: Duration = Duration::from_millis(5);
+
+/// The runs that are watched.
+#[derive(Default)]
+pub(super) struct Watch {
+    runs: BTreeMap<TaskId, Watched>,
+    /// Watched time, up to the last sweep.
+    time: Duration,
+    last_sweep: Option<Moment>,
+    /// The next sweep in the calendar.
+    pub(super) date: Option<(Moment, u64)>,
+}
+
+struct Watched {
+    run: Arc<Run>,
+    period: Duration,
+    /// When it gave its last sign, in watched time; before the first, one period later than it began.
+    sign: Duration,
+}
+
+impl Watch {
+    fn interval(&self) -> Option<Duration> {
+        let shortest = self.runs.values().map(|watched| watched.period).min()?;
+        Some((shortest / SWEEPS).max(INTERVAL_MIN))
+    }
+
+    /// Takes the flags, and says who has been silent for too long.
+    fn look(&mut self, now: Moment, interval: Duration) -> Vec<TaskId> {
+        let passed = self.last_sweep.map_or(Duration::ZERO, |last| last.until(now));
+        self.time = self.time.saturating_add(passed.min(interval * 2));
+        self.last_sweep = Some(now);
+        let time = self.time;
+        let mut silent = Vec::new();
+        for (id, watched) in &mut self.runs {
+            if watched.run.take_beat() {
+                watched.sign = time;
+            } else if time.saturating_sub(watched.sign) > watched.period {
+                silent.push(*id);
+            }
+        }
+        silent
+    }
+}
+
+impl House {
+    /// A run begins that is to be watched.
+    pub(super) fn watch_over(&mut self, now: Moment, id: TaskId, run: Arc<Run>, period: Duration) {
+        if self.watch.runs.is_empty() {
+            self.watch.last_sweep = Some(now);
+        }
+        let since = self.watch.last_sweep.map_or(Duration::ZERO, |last| last.until(now));
+        let sign = self.watch.time.saturating_add(since).saturating_add(period);
+        self.watch.runs.insert(id, Watched { run, period, sign });
+        let Some(interval) = self.watch.interval() else { return };
+        let due = now.saturating_add(interval);
+        if self.watch.date.is_none_or(|(date, _)| due < date) {
+            self.sweep_at(due);
+        }
+    }
+
+    pub(super) fn forget_watch(&mut self, id: TaskId) {
+        self.watch.runs.remove(&id);
+        if self.watch.runs.is_empty() {
+            self.cancel_sweep();
+        }
+    }
+
+    pub(super) fn sweep(&mut self, fx: &mut Fx) {
+        self.watch.date = None;
+        let Some(interval) = self.watch.interval() else { return };
+        for id in self.watch.look(fx.now, interval) {
+            self.stop_run(fx, id, StopReason::HeartbeatLost);
+        }
+        if let Some(interval) = self.watch.interval() {
+            self.sweep_at(fx.now.saturating_add(interval));
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! A result that somebody owes: completed once, from anywhere, for a [`TaskHandle`].
+//!
+//! There is no closure behind it, so cancelling the handle changes nothing. A promise that is dropped is kept as [`JoinError::ShutDown`].
+//!
+//! Witnessed by `tests::promise_is_kept_once`.
+#![forbid(unsafe_code)]
+
+use std::panic::Location;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use super::cancel::CancelToken;
+use super::handle::{Pending, TaskHandle, Waited};
+use super::panic::{catch, drop_payload};
+use crate::error::{JoinError, RejectReason};
+use crate::sync::Mutex;
+
+/// Who owes the result.
+pub(crate) struct Promise<T: Send + 'static>(Option<Arc<Promised<T>>>);
+
+/// What promise and handle share.
+struct Promised<T> {
+    slot: Mutex<Slot<T>>,
+    waited: Option<Arc<dyn Waited>>,
+    location: &'static Location<'static>,
+}
+
+struct Slot<T> {
+    is_done: bool,
+    is_detached: bool,
+    result: Option<Result<T, JoinError>>,
+    waker: Option<Waker>,
+}
+
+impl<T: Send + 'static> Promise<T> {
+    /// A promise, and the handle of who waits for it; `waited` knows who would wait for himself.
+    pub(crate) fn new(waited: Option<Arc<dyn Waited>>, location: &'static Location<'static>) -> (Self, TaskHandle<T>) {
+        let slot = Slot { is_done: false, is_detached: false, result: None, waker: None };
+        let promised = Arc::new(Promised { slot: Mutex::new(slot), waited, location });
+        (Self(Some(Arc::clone(&promised))), TaskHandle::new(promised))
+    }
+
+    /// Keeps it.
+    pub(crate) fn complete(mut self, result: Result<T, JoinError>) {
+        if let Some(promised) = self.0.take() {
+            promised.complete(result);
+        }
+    }
+}
+
+impl<T: Send + 'static> Drop for Promise<T> {
+    fn drop(&mut self) {
+        if let Some(promised) = self.0.take() {
+            promised.complete(Err(JoinError::ShutDown));
+        }
+    }
+}
+
+impl<T> Promised<T> {
+    fn complete(&self, result: Result<T, JoinError>) {
+        let mut slot = self.slot.lock();
+        slot.is_done = true;
+        let waker = slot.waker.take();
+        let unwanted = if slot.is_detached { Some(result) } else { slot.result.replace(result) };
+        drop(slot);
+        if let Some(waker) = waker {
+            catch(|| waker.wake()).unwrap_or_else(drop_payload);
+        }
+        super::panic::drop_quietly(unwanted);
+    }
+}
+
+impl<T: Send + 'static> Pending<T> for Promised<T> {
+    fn poll_result(&self, waker: Option<&Waker>) -> Poll<Result<T, JoinError>> {
+        let waker = waker.cloned();
+        let mut slot = self.slot.lock();
+        if slot.is_done {
+            return Poll::Ready(slot.result.take().unwrap_or(Err(JoinError::Taken)));
+        }
+        let before = waker.and_then(|waker| slot.waker.replace(waker));
+        drop(slot);
+        drop(before);
+        Poll::Pending
+    }
+
+    fn is_done(&self) -> bool {
+        self.slot.lock().is_done
+    }
+
+    fn is_waiting(&self) -> bool {
+        false
+    }
+
+    fn cancel(&self) -> bool {
+        false
+    }
+
+    fn cancel_waiting(&self) -> bool {
+        false
+    }
+
+    fn reject(&self, reason: RejectReason) {
+        self.complete(Err(JoinError::Rejected(reason)));
+    }
+
+    fn detach(&self) {
+        let mut slot = self.slot.lock();
+        slot.is_detached = true;
+        let left = (slot.result.take(), slot.waker.take());
+        drop(slot);
+        drop(left);
+    }
+
+    fn would_deadlock(&self) -> bool {
+        !self.is_done() && self.waited.as_ref().is_some_and(|waited| waited.would_deadlock())
+    }
+
+    fn waits_on(&self, _runners: &mut Vec<Arc<dyn Waited>>) {}
+
+    fn location(&self) -> &'static Location<'static> {
+        self.location
+    }
+
+    /// What is owed cannot be cancelled here.
+    fn bind(self: Arc<Self>, _token: &CancelToken) {}
+}
+
+#[cfg(all(test, not(any(overstrand_loom, overstrand_shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn promise_is_kept_once() {
+        let (promise, mut handle) = Promise::new(None, Location::caller());
+        assert!(handle.try_join().is_none() && !handle.cancel());
+        promise.complete(Ok(7));
+        assert!(matches!(handle.try_join(), Some(Ok(7))));
+        assert!(matches!(handle.try_join(), Some(Err(JoinError::Taken))));
+        let (promise, handle) = Promise::<u32>::new(None, Location::caller());
+        drop(promise);
+        assert!(matches!(handle.join(), Err(JoinError::ShutDown)));
+    }
+}
