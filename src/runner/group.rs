@@ -132,7 +132,7 @@ impl Parallel {
 
     pub(super) fn drop_oldest(&self, bound: &Bound) {
         let oldest =
-            if self.slots.claim() { Some(self.pop(Priority::ASCENDING)) } else { self.held.lock().pop_front() };
+            if self.slots.claim_to_drop() { Some(self.pop(Priority::ASCENDING)) } else { self.held.lock().pop_front() };
         // Without any, its poster has taken the place and not appended it yet.
         let Some(task) = oldest else { return yield_now() };
         bound.release();

@@ -264,6 +264,12 @@ impl Lane {
         self.word.fetch_or(LISTENED, Ordering::AcqRel);
     }
 
+    /// How many of them `popped` leaves.
+    #[inline]
+    pub(crate) fn queued(&self, popped: u64) -> u64 {
+        self.pushed().wrapping_sub(popped) & (u64::MAX >> PUSH_SHIFT)
+    }
+
     /// Pushes begun, modulo 2^48: those that came before the call are in the FIFO.
     pub(crate) fn pushed(&self) -> u64 {
         // ORDER lane.pushed: Acquire; what came before the pushes counted here is seen; pairs with lane.count, lane.first.

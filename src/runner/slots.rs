@@ -12,7 +12,7 @@
 //! |---|---|---|
 //! | queued + 1 | a poster, before it appends | not *flushing* |
 //! | slots + 1 | a poster after it appended; whoever lifts the limit | queued > 0 and slots < limit; it owes the pool a ticket |
-//! | queued − 1 | a slot: it *claims* a task and will pop one | queued > 0 |
+//! | queued − 1 | a slot: it *claims* a task and will pop one | queued > 0 and slots <= limit; without a limit for who drops it |
 //! | slots − 1 | a slot that ends | queued = 0, or slots > limit |
 //! | to *flushing* | a flush | not *flushing* |
 //! | from *flushing* | that flush, under the lock of what is held back | queued = 0 and slots = 0 |
@@ -139,6 +139,14 @@ impl Slots {
     /// (D); true when a task must be popped.
     #[must_use = "a claimed task must be popped"]
     pub(crate) fn claim(&self) -> bool {
+        // WHY the limit here, too: what was counted after a pause is seen together with the pause.
+        let is_allowed = |word: u64| queued(word) > 0 && slots(word) <= self.allowed();
+        self.exchange(|word| is_allowed(word).then(|| word - QUEUED_ONE)).is_some()
+    }
+
+    /// (D) of a poster that makes room: it will pop one to drop it, so no limit keeps it.
+    #[must_use = "a claimed task must be popped"]
+    pub(crate) fn claim_to_drop(&self) -> bool {
         self.exchange(|word| (queued(word) > 0).then(|| word - QUEUED_ONE)).is_some()
     }
 

@@ -142,6 +142,28 @@ fn shuttle_scope_and_job_end() {
     });
 }
 
+/// The same for a parallel runner.
+#[test]
+fn shuttle_pauses_of_a_parallel_runner_strand_nothing() {
+    explore(|| {
+        let pool = pool(2);
+        let limited = pool.create_parallel_task_runner(TaskTraits::default(), 1).expect("valid");
+        let pauser = {
+            let limited = limited.clone();
+            shuttle::thread::spawn(move || drop(limited.pause()))
+        };
+        let posted = [(); 2].map(|()| limited.spawn(|| ()));
+        posted.into_iter().for_each(|posted| posted.join().expect("it runs"));
+        pauser.join().expect("no panic");
+        let held = limited.pause();
+        let waits = limited.spawn(|| ());
+        pool.shutdown().expect("outside");
+        let joined = waits.join();
+        assert!(matches!(joined, Err(JoinError::ShutDown)), "{joined:?}");
+        drop(held);
+    });
+}
+
 /// A pause that comes and goes beside posts strands nothing; one that is held ends with the shutdown.
 #[test]
 fn shuttle_pauses_strand_nothing() {
@@ -158,7 +180,8 @@ fn shuttle_pauses_strand_nothing() {
         let held = strand.pause();
         let waits = strand.spawn(|| ());
         pool.shutdown().expect("outside");
-        assert!(matches!(waits.join(), Err(JoinError::ShutDown)));
+        let joined = waits.join();
+        assert!(matches!(joined, Err(JoinError::ShutDown)), "{joined:?}");
         drop(held);
     });
 }

@@ -398,7 +398,7 @@ impl Sequence {
 
     /// The end of a turn that this thread has taken.
     fn end_turn(&self, this: &Arc<Erased<Self>>) {
-        let popped = Tally::read(&self.tally.started) + self.overflowed();
+        let popped = self.popped();
         if let Some(bound) = self.bound() {
             bound.set_over(popped);
         }
@@ -471,6 +471,11 @@ impl Sequence {
         self.bound().map_or(0, |bound| read(&bound.overflowed))
     }
 
+    /// So many tasks have left the FIFO.
+    fn popped(&self) -> u64 {
+        Tally::read(&self.tally.started) + self.overflowed()
+    }
+
     /// So many tasks, counted from the first one pushed, are over.
     fn over(&self) -> u64 {
         match self.bound() {
@@ -540,8 +545,17 @@ impl Sequence {
     /// Runs tasks until the turn is over; false when there was none to pop, though none is kept from starting.
     fn drain(&self, turn: &mut dyn Turn) -> bool {
         let mut has_progressed = false;
-        while !self.is_held() {
+        let mut known = 0;
+        loop {
+            // WHY counted before the look at the pauses: a task posted after a pause is counted after it, so whoever knows of the one sees the other.
+            if known == 0 || self.bound().is_some() {
+                known = self.lane.queued(self.popped());
+            }
+            if known == 0 || self.is_held() {
+                break;
+            }
             let Some((task, number)) = self.pop() else { break };
+            known -= 1;
             has_progressed = true;
             let meta = task.meta();
             if self.control() & DISCARDING != 0 {
@@ -579,7 +593,7 @@ impl Runnable for Sequence {
         let scope = current::Scope::enter(Arc::clone(&this));
         let has_progressed = sequence.drain(turn);
         drop(scope);
-        let popped = Tally::read(&sequence.tally.started) + sequence.overflowed();
+        let popped = sequence.popped();
         let finished = sequence.lane.finish(popped, || sequence.startable());
         if finished.is_listened {
             sequence.turn_ended.ring();
