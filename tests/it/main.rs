@@ -13,6 +13,7 @@ mod results;
 mod send_sync;
 mod shutdown;
 mod stats;
+mod supervision;
 
 use std::sync::mpsc;
 

@@ -52,6 +52,7 @@ pub(super) fn pool(workers: usize) -> ThreadPool {
         best_effort_max: workers.saturating_sub(1).max(1),
         threads_max: workers + 3,
         stack_size: None,
+        bound: None,
         stall_threshold: std::time::Duration::from_secs(10),
         may_block_threshold: std::time::Duration::from_millis(10),
         bound: None,
