@@ -238,6 +238,8 @@ impl House {
         fx.push(Effect::Ended(Arc::clone(&entry.task)));
         self.agenda.extend(entry.parent.map(Step::Look));
         fx.drop_later(entry);
+        // One that is over, and about to be removed, passes its turn on then.
+        let next = next.filter(|next| self.entries.get(next).is_some_and(|entry| entry.answer.is_some()));
         if let Some(next) = next {
             self.wait_for_place(next);
         }

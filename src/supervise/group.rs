@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::event::{EventKind, StopReason};
 use super::house::{House, Phase, Timer};
@@ -210,10 +211,16 @@ impl House {
             Some(RunError::Child(entry.task.name.to_string(), ended.error().cloned()))
         });
         self.set_stage(id, Stage::Idle);
-        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let duration = self.group_lasted(fx, id);
         match failed {
-            Some(error) => self.finish(fx, id, Outcome::Failed(Arc::new(error))),
+            Some(error) => {
+                let error: SharedError = Arc::new(error);
+                self.tell_failure(fx, id, &error);
+                self.finish(fx, id, Outcome::Failed(error));
+            }
             None => {
+                self.emit(fx, id, |_| EventKind::Succeeded { duration });
+                let Some(entry) = self.entries.get_mut(&id) else { return };
                 if let Some(group) = &mut entry.group {
                     (group.done)();
                 }
@@ -228,10 +235,26 @@ impl House {
         }
     }
 
+    fn group_lasted(&self, fx: &Fx, id: TaskId) -> Duration {
+        let began = self.entries.get(&id).and_then(|entry| entry.task.view.lock().began);
+        began.map_or(Duration::ZERO, |began| began.until(fx.now))
+    }
+
+    /// Notes and tells the error that a group's run ended with.
+    fn tell_failure(&mut self, fx: &mut Fx, id: TaskId, error: &SharedError) {
+        let (at, duration) = (self.since_origin(fx.now), self.group_lasted(fx, id));
+        if let Some(entry) = self.entries.get(&id) {
+            entry.note(fx, at, Arc::clone(error));
+        }
+        let error = Arc::clone(error);
+        self.emit(fx, id, |_| EventKind::Failed { duration, error, is_fatal: false, is_panic: false });
+    }
+
     // ---- stopping ---------------------------------------------------------------------------------------------------
 
     /// Stops the children of a group that has a run, and then ends it.
     pub(super) fn stop_group(&mut self, id: TaskId, then: Then) {
+        self.strike(id, Timer::Start);
         self.set_stage(id, Stage::Stopping { from: 0, then });
     }
 
@@ -269,10 +292,7 @@ impl House {
 
     /// The children of a group could not be kept alive.
     fn group_failed(&mut self, fx: &mut Fx, id: TaskId, error: SharedError, escalates: bool) {
-        let at = self.since_origin(fx.now);
-        if let Some(entry) = self.entries.get(&id) {
-            entry.note(fx, at, Arc::clone(&error));
-        }
+        self.tell_failure(fx, id, &error);
         let outcome = Outcome::Failed(Arc::clone(&error));
         if escalates {
             return self.go_on(fx, id, None, None, Ended { exit: Exit::Failed, outcome, error: Some(error) });
@@ -325,7 +345,7 @@ impl House {
     // ---- failures of children ---------------------------------------------------------------------------------------
 
     /// A child of a group is to be restarted: counts that for the group. `Err`: the group cannot go on with it.
-    pub(super) fn count_in_group(&mut self, parent: TaskId, now: std::time::Duration) -> Option<Exhausted> {
+    pub(super) fn count_in_group(&mut self, parent: TaskId, now: Duration) -> Option<Exhausted> {
         self.entries.get_mut(&parent)?.group.as_mut()?.record.note(Next::RestartAfterBackoff, now)
     }
 

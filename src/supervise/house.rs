@@ -185,6 +185,8 @@ pub(super) struct House {
     /// What a change has left to do.
     pub(super) agenda: VecDeque<Step>,
     pub(super) is_closing: bool,
+    /// No date will come any more.
+    pub(super) is_pool_over: bool,
     pub(super) last_order: u64,
     pub(super) last_id: u64,
     pub(super) subscribers: Vec<Arc<Subscriber>>,
@@ -313,6 +315,7 @@ impl House {
             dice: Dice(seed),
             agenda: VecDeque::new(),
             is_closing: false,
+            is_pool_over: false,
             last_order: 0,
             last_id: 0,
             subscribers: Vec::new(),

@@ -220,7 +220,9 @@ impl House {
         let task_stop = self.entries.get(&id).and_then(|entry| entry.stop);
         let duration = live.began.map_or(Duration::ZERO, |began| began.until(fx.now));
         if task_stop.is_some() || matches!(live.stop, Some(StopReason::Restart | StopReason::Group)) {
-            self.emit(fx, id, |_| EventKind::Cancelled { duration });
+            if live.began.is_some() {
+                self.emit(fx, id, |_| EventKind::Cancelled { duration });
+            }
             fx.drop_later(end.into_outcome());
             return Ended::cancelled();
         }
@@ -356,7 +358,13 @@ impl House {
         }
         let Some(answer) = entry.answer.take() else { return fx.drop_later(outcome) };
         entry.phase = Phase::Over;
-        let work = entry.work.take();
+        let (work, rank) = (entry.work.take(), entry.rank());
+        // It waits for nothing any more, also if some of it has not returned.
+        self.waiting.remove(&rank);
+        self.permits.remove(&rank);
+        for timer in [Timer::Start, Timer::MaxRuntime, Timer::QueueTimeout] {
+            self.strike(id, timer);
+        }
         fx.push(Effect::Settle(answer, outcome));
         fx.drop_later(work);
         self.counts.completed += u64::from(kind == OutcomeKind::Completed);

@@ -64,6 +64,7 @@ impl House {
 
     /// Signals the live run, unless it has been signalled.
     fn cancel_live(&mut self, fx: &mut Fx, id: TaskId) {
+        let is_pool_over = self.is_pool_over;
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let grace = entry.settings.grace;
         let Some(live) = entry.live.as_mut() else { return };
@@ -75,6 +76,9 @@ impl House {
             return;
         }
         fx.push(Effect::Cancel(live.run.token.clone()));
+        if is_pool_over && live.is_future {
+            fx.push(Effect::Abort(Arc::clone(&live.run)));
+        }
         entry.show();
         self.strike(id, Timer::AttemptTimeout);
         self.forget_watch(id);
@@ -213,6 +217,7 @@ impl House {
 
     /// The pool is about to end: no date will come any more, so futures are dropped when they have been polled once more.
     pub(super) fn pool_ends(&mut self, fx: &mut Fx) {
+        self.is_pool_over = true;
         self.close(fx);
         for entry in self.entries.values_mut() {
             let future = entry.live.as_mut().filter(|live| live.is_future);

@@ -21,6 +21,7 @@
 //! | `parallel` | bounded concurrency |
 //! | `sync_calls` | synchronous calls into a sequence |
 //! | `tracked` | tasks that are called off together |
+//! | `supervise_chaos` | all of supervision at once, in any order, judged by its invariants |
 //! | `supervise_events` | events of supervised tasks |
 //! | `supervise_groups` | groups of supervised tasks |
 //! | `supervise_rooms` | capacity, eviction, permits, slots |
@@ -64,6 +65,7 @@ mod repeating;
 mod replies;
 mod scopes;
 mod seeds;
+mod supervise_chaos;
 mod supervise_events;
 mod supervise_groups;
 mod supervise_rooms;
