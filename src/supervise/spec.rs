@@ -292,7 +292,30 @@ impl TaskSpec<()> {
 
     /// Tasks that belong together: started in this order, each when the one before it is [ready](TaskContext::ready) or over, stopped in reverse (SUP-14).
     ///
-    /// A group holds one place, whatever it consists of. It completes when all its children have.
+    /// A group holds one place, whatever it consists of. It completes when all its children have; if one has failed for good, it fails when the others are over. More restarts of its children than
+    /// its [`intensity`](Self::intensity) allows end its run: with [`Exhausted::Escalate`](crate::Exhausted::Escalate) that is a failure in the group that it is in, else, and at the top, the end.
+    ///
+    /// A child has its name, number and [`TaskControl`](crate::TaskControl) (by [`find`](crate::Supervisor::find)); one that is cancelled by hand, or whose `max_runtime` is over, leaves the group. It has no slot.
+    ///
+    /// ```
+    /// use overstrand::{Strategy, Supervisor, TaskContext, TaskResult, TaskSpec, ThreadPool};
+    /// use std::time::Duration;
+    ///
+    /// fn serve(cx: &TaskContext) -> TaskResult {
+    ///     cx.ready();
+    ///     while cx.sleep(Duration::from_millis(20)) {}
+    ///     Ok(())
+    /// }
+    /// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// let pool = ThreadPool::builder().workers(2).build()?;
+    /// let supervisor = Supervisor::builder(&pool).build()?;
+    /// let children = [TaskSpec::blocking("store", serve), TaskSpec::blocking("cache", serve)];
+    /// let storage = supervisor.submit(TaskSpec::group("storage", Strategy::RestForOne, children))?;
+    /// storage.wait_ready(Duration::from_secs(10))?;
+    /// assert!(supervisor.is_alive("cache") && storage.cancel() && !supervisor.is_alive("cache"));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn group(
         name: impl Into<Cow<'static, str>>,
         strategy: Strategy,

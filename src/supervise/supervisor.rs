@@ -338,6 +338,8 @@ impl Supervisor {
     }
 
     /// Has somebody hear of events, on a strand of its own, from now on until the subscription is dropped (SUP-12).
+    ///
+    /// A subscriber that holds the supervisor keeps it alive for as long as it is subscribed.
     pub fn subscribe(&self, subscriber: impl Subscribe) -> Subscription {
         let keeper = self.keeper();
         let traits = TaskTraits::default().block_shutdown();
