@@ -55,7 +55,6 @@ pub(super) fn pool(workers: usize) -> ThreadPool {
         bound: None,
         stall_threshold: std::time::Duration::from_secs(10),
         may_block_threshold: std::time::Duration::from_millis(10),
-        bound: None,
         recent_tasks: 0,
         hooks: Hooks::default(),
     };
