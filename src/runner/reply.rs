@@ -44,10 +44,14 @@ where
     fn deliver<T: Send + 'static>(mut self, value: T, call: fn(G, T)) {
         if let Some(reply) = self.reply.take() {
             // A refusal has been reported; reply and value are dropped here then.
-            let token = self.token.take();
+            let Some(token) = self.token.take() else {
+                let refused = self.origin.post(self.spec.clone(), move || call(reply, value)).err();
+                drop_quietly(refused);
+                return;
+            };
             let run = move || {
                 // WHY here: who signals on the origin can rely on it that no reply runs after that.
-                if !token.as_ref().is_some_and(CancelToken::is_cancelled) {
+                if !token.is_cancelled() {
                     call(reply, value);
                 }
                 // Not before: what a tracker counts is over when its reply is.
