@@ -17,6 +17,7 @@ use super::outcome::{Outcome, Rejection};
 use super::spec::{Admission, TaskId};
 use crate::error::SubmitReason;
 use crate::task::current::Name;
+use crate::zoo;
 
 /// How many may wait for their turn in one slot.
 const SLOT_QUEUE_MAX: usize = 100;
@@ -115,10 +116,17 @@ impl House {
         match accepted {
             Accepted::Place => self.give_place(fx, id),
             Accepted::Evicting(victim) => {
-                self.wait_for_place(id);
-                self.enter_rooms(id);
+                let is_late = zoo::has("Z20");
+                if !is_late {
+                    self.wait_for_place(id);
+                    self.enter_rooms(id);
+                }
                 self.emit(fx, victim, |_| EventKind::Evicted { by: id });
                 self.stop(fx, victim, StopReason::Evicted);
+                if is_late {
+                    self.wait_for_place(id);
+                    self.enter_rooms(id);
+                }
             }
             Accepted::Waiting => {
                 self.wait_for_place(id);
@@ -154,8 +162,10 @@ impl House {
             self.emit(fx, superseded, |_| EventKind::Superseded { by: id });
             self.reject(fx, superseded, Rejection::Superseded);
         }
-        if self.stop(fx, owner, StopReason::Replaced) {
+        // Told first: an owner without a run is gone when it is stopped.
+        if self.entries.get(&owner).is_some_and(|entry| entry.stop.is_none() && entry.answer.is_some()) {
             self.emit(fx, owner, |_| EventKind::Superseded { by: id });
+            self.stop(fx, owner, StopReason::Replaced);
         }
     }
 
@@ -265,6 +275,10 @@ impl House {
     /// The name is free, unless somebody of the same slot carries it too.
     fn release_name(&mut self, entry: &Entry, id: TaskId) {
         let name = &entry.task.name;
+        if zoo::has("Z18") {
+            self.names.remove(name);
+            return;
+        }
         if self.names.get(name) != Some(&id) {
             return;
         }

@@ -12,6 +12,7 @@
 use std::time::Duration;
 
 use crate::error::BuildError;
+use crate::zoo;
 
 const DEFAULT_FIRST: Duration = Duration::from_millis(100);
 const DEFAULT_MAX: Duration = Duration::from_secs(30);
@@ -178,7 +179,7 @@ impl Backoff {
                 between(self.first, reach, dice())
             }
         };
-        delay.min(self.max)
+        if zoo::has("Z23") { delay } else { delay.min(self.max) }
     }
 
     fn grown(&self, n: u32) -> Duration {

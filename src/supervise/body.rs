@@ -145,12 +145,26 @@ impl Future for RunFuture {
                 Err(end) => return this.end(end),
             }
         }
+        #[cfg(overstrand_zoo)]
+        if let Some(future) = this.report.run.future.lock().take() {
+            this.future = Some(future);
+        }
         let is_aborted = this.report.run.is_aborted(context.waker());
+        #[cfg(overstrand_zoo)]
+        if crate::zoo::has("Z16") && is_aborted && this.future.is_none() {
+            return this.end(RunEnd::Aborted);
+        }
         let Some(future) = &mut this.future else { return Poll::Ready(()) };
         let polled = inside(&this.report.run, || catch(|| future.as_mut().poll(context)));
         match polled {
             Ok(Poll::Pending) if is_aborted => this.end(RunEnd::Aborted),
-            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Pending) => {
+                #[cfg(overstrand_zoo)]
+                if crate::zoo::has("Z16") {
+                    *this.report.run.future.lock() = this.future.take();
+                }
+                Poll::Pending
+            }
             Ok(Poll::Ready(result)) => this.end(RunEnd::of(Ok(result))),
             Err(payload) => this.end(RunEnd::of(Err(payload))),
         }

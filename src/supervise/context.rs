@@ -20,6 +20,8 @@ use crate::task::current::{Name, Owner};
 pub(super) struct Run {
     pub(super) keeper: Weak<Keeper>,
     pub(super) task: TaskId,
+    /// The groups that it is in.
+    above: Vec<TaskId>,
     pub(super) name: Name,
     pub(super) generation: u64,
     pub(super) attempt: u32,
@@ -30,13 +32,23 @@ pub(super) struct Run {
     /// A future is to be dropped.
     abort: AtomicBool,
     waker: Mutex<Option<Waker>>,
+    /// The future between polls, for the defect that drops it wherever it is aborted.
+    #[cfg(overstrand_zoo)]
+    pub(super) future: Mutex<Option<super::spec::FutureWork>>,
 }
 
 impl Run {
-    pub(super) fn new(keeper: Weak<Keeper>, task: TaskId, name: Name, generation: u64, attempt: u32) -> Self {
+    pub(super) fn new(
+        keeper: Weak<Keeper>,
+        (task, above): (TaskId, Vec<TaskId>),
+        name: Name,
+        generation: u64,
+        attempt: u32,
+    ) -> Self {
         Self {
             keeper,
             task,
+            above,
             name,
             generation,
             attempt,
@@ -45,6 +57,8 @@ impl Run {
             ready: AtomicBool::new(false),
             abort: AtomicBool::new(false),
             waker: Mutex::new(None),
+            #[cfg(overstrand_zoo)]
+            future: Mutex::new(None),
         }
     }
 
@@ -58,6 +72,11 @@ impl Run {
     pub(super) fn abort(&self) {
         // Relaxed: the lock of the waker orders it; who registers a waker looks after that.
         self.abort.store(true, Ordering::Relaxed);
+        #[cfg(overstrand_zoo)]
+        {
+            let future = self.future.lock().take();
+            drop(future);
+        }
         let waker = self.waker.lock().take();
         if let Some(waker) = waker {
             waker.wake();
@@ -80,6 +99,10 @@ impl Owner for Run {
 
     fn supervised(&self) -> Option<(usize, u64)> {
         Some((self.keeper.as_ptr() as usize, self.task.0))
+    }
+
+    fn is_run_of(&self, supervisor: usize, task: u64) -> bool {
+        self.keeper.as_ptr() as usize == supervisor && self.above.iter().chain([&self.task]).any(|id| id.0 == task)
     }
 }
 

@@ -103,6 +103,12 @@ impl House {
         self.entries.get(&id).and_then(|entry| entry.group.as_ref()).map(|g| g.children.clone()).unwrap_or_default()
     }
 
+    /// The groups that a task is in, from the inside.
+    pub(super) fn groups_of(&self, id: TaskId) -> Vec<TaskId> {
+        let parent = |id: &TaskId| self.entries.get(id)?.parent;
+        std::iter::successors(parent(&id), parent).collect()
+    }
+
     fn set_stage(&mut self, id: TaskId, stage: Stage) {
         if let Some(group) = self.entries.get_mut(&id).and_then(|entry| entry.group.as_mut()) {
             group.stage = stage;
@@ -205,6 +211,7 @@ impl House {
         if !children.iter().all(|child| matches!(self.child(*child), Child::Gone | Child::Dormant(true))) {
             return;
         }
+        let is_empty = children.iter().all(|child| self.child(*child) == Child::Gone);
         let failed = children.iter().find_map(|child| {
             let entry = self.entries.get(child)?;
             let ended = entry.ended.as_ref().filter(|ended| !ended.is_completed())?;
@@ -223,6 +230,10 @@ impl House {
                 let Some(entry) = self.entries.get_mut(&id) else { return };
                 if let Some(group) = &mut entry.group {
                     (group.done)();
+                }
+                // Nothing would run in a further run of it, which would be over at once.
+                if is_empty {
+                    return self.finish(fx, id, Outcome::Completed(()));
                 }
                 self.go_on(
                     fx,
@@ -254,6 +265,7 @@ impl House {
 
     /// Stops the children of a group that has a run, and then ends it.
     pub(super) fn stop_group(&mut self, id: TaskId, then: Then) {
+        // A pause that this ends must not begin a run later.
         self.strike(id, Timer::Start);
         self.set_stage(id, Stage::Stopping { from: 0, then });
     }

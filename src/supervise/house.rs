@@ -95,6 +95,8 @@ pub(super) struct Entry {
     pub(super) priority: i32,
     /// Grows from submission to submission.
     pub(super) order: u64,
+    /// Who came first, of those of one priority that wait for the same: as `order`, until it waits for a permit.
+    pub(super) turn: u64,
     pub(super) slot: Option<Name>,
     pub(super) schedule: Option<Schedule>,
     pub(super) start_delay: Duration,
@@ -220,6 +222,7 @@ impl Entry {
             settings: new.settings,
             priority: new.priority,
             order,
+            turn: order,
             slot: new.slot,
             schedule: new.schedule,
             start_delay: new.start_delay,
@@ -247,7 +250,7 @@ impl Entry {
     }
 
     pub(super) fn rank(&self) -> (Reverse<i32>, u64, TaskId) {
-        (Reverse(self.priority), self.order, self.task.id)
+        (Reverse(self.priority), self.turn, self.task.id)
     }
 
     /// Brings what handles see up to date.

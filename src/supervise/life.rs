@@ -54,7 +54,6 @@ impl House {
     /// The next run may come now: if the task is not paused, and there is a permit.
     pub(super) fn want_run(&mut self, fx: &mut Fx, id: TaskId) {
         self.strike(id, Timer::Start);
-        let has_permit = self.limits.runs_max.is_none_or(|most| self.counts.runs < most);
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let is_restarting = entry.group.as_ref().is_some_and(Group::is_pausing);
         if entry.is_paused && !is_restarting {
@@ -64,12 +63,16 @@ impl House {
         if entry.group.is_some() {
             return self.begin_group(fx, id);
         }
-        if !has_permit {
-            entry.phase = Phase::Permit;
-            self.permits.insert(entry.rank());
-            return entry.show();
+        if self.limits.runs_max.is_none() {
+            return self.start_run(fx, id);
         }
-        self.start_run(fx, id);
+        // Behind those of its priority that wait, also when it has just given its permit back.
+        self.last_order += 1;
+        entry.turn = self.last_order;
+        entry.phase = Phase::Permit;
+        self.permits.insert(entry.rank());
+        entry.show();
+        self.serve_permits(fx);
     }
 
     /// Gives free permits to those who wait.
@@ -81,7 +84,7 @@ impl House {
     }
 
     fn start_run(&mut self, fx: &mut Fx, id: TaskId) {
-        let keeper = self.keeper.clone();
+        let (keeper, above) = (self.keeper.clone(), self.groups_of(id));
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let Some(work) = entry.work.take() else { return };
         entry.generation += 1;
@@ -89,7 +92,7 @@ impl House {
         entry.phase = Phase::Live;
         entry.is_ready = false;
         let name = Arc::clone(&entry.task.name);
-        let run = Arc::new(Run::new(keeper, id, name, entry.generation, entry.attempt));
+        let run = Arc::new(Run::new(keeper, (id, above), name, entry.generation, entry.attempt));
         let is_future = matches!(work, Work::Future(_));
         fx.push(Effect::Start(Arc::clone(&run), work, entry.settings.traits));
         entry.live = Some(Live {
@@ -139,7 +142,8 @@ impl House {
 
     /// A run says that it has started up.
     pub(super) fn ready(&mut self, fx: &mut Fx, id: TaskId, generation: u64) {
-        if self.live(id, generation).is_none() {
+        let is_over = self.entries.get(&id).is_none_or(|entry| entry.answer.is_none());
+        if is_over || self.live(id, generation).is_none() {
             return;
         }
         self.emit(fx, id, |_| EventKind::Ready);

@@ -331,7 +331,8 @@ pub(super) trait Settle: Send + Sync {
 
 /// The result of the last run that succeeded, and who waits for it.
 pub(super) struct Answer<T: Send + 'static> {
-    value: Mutex<Option<T>>,
+    /// With the generation of its run.
+    value: Mutex<Option<(u64, T)>>,
     promise: Mutex<Option<Promise<Outcome<T>>>>,
 }
 
@@ -340,17 +341,20 @@ impl<T: Send + 'static> Answer<T> {
         Self { value: Mutex::new(None), promise: Mutex::new(Some(promise)) }
     }
 
-    /// Keeps the result of a run; the one before is dropped here, in the run.
-    pub(super) fn put(&self, value: T) {
-        let before = self.value.lock().replace(value);
-        drop(before);
+    /// Keeps the result of a run; the one before is dropped here, in the run. That of a run that was fenced off changes nothing (SUP-3).
+    pub(super) fn put(&self, generation: u64, value: T) {
+        let mut kept = self.value.lock();
+        let is_stale = kept.as_ref().is_some_and(|(newest, _)| *newest > generation);
+        let unwanted = if is_stale { Some((generation, value)) } else { kept.replace((generation, value)) };
+        drop(kept);
+        drop(unwanted);
     }
 }
 
 impl<T: Send + 'static> Settle for Answer<T> {
     fn settle(&self, outcome: Outcome) {
         let promise = self.promise.lock().take();
-        let value = self.value.lock().take();
+        let value = self.value.lock().take().map(|(_, value)| value);
         let Some(promise) = promise else { return };
         let mut value = Some(value);
         match Outcome::with(outcome, || value.take().flatten()) {

@@ -255,7 +255,7 @@ impl<T: Send + 'static> TaskSpec<T> {
         let answer = Arc::clone(answer);
         let keep = move |mut body: BlockingOf<T>, answer: Arc<Answer<T>>| -> BlockingWork {
             Box::new(move |cx| {
-                answer.put(body(cx)?);
+                answer.put(cx.generation(), body(cx)?);
                 Ok(())
             })
         };
@@ -263,14 +263,15 @@ impl<T: Send + 'static> TaskSpec<T> {
             Body::Blocking(body) => Ok(Work::Blocking(keep(body, answer))),
             Body::Rebuilding(mut build) => Ok(Work::Rebuilding(Box::new(move || keep(build(), Arc::clone(&answer))))),
             Body::Future(mut make) => Ok(Work::Future(Box::new(move |cx| {
+                let generation = cx.generation();
                 let (future, answer) = (make(cx), Arc::clone(&answer));
                 Box::pin(async move {
-                    answer.put(future.await?);
+                    answer.put(generation, future.await?);
                     Ok(())
                 })
             }))),
             Body::Group { strategy, specs, done } => {
-                Err(GroupWork { strategy, specs, done: Box::new(move || answer.put(done())) })
+                Err(GroupWork { strategy, specs, done: Box::new(move || answer.put(0, done())) })
             }
         };
         (said, work)

@@ -16,6 +16,7 @@ use super::outcome::Rejection;
 use super::restart::{Next, decide};
 use super::settings::OnStuck;
 use super::spec::TaskId;
+use crate::zoo;
 
 /// How long a future that is dropped by force has to be polled: one that blocks inside its poll is stuck like any other.
 const ABORT_PATIENCE: Duration = Duration::from_secs(1);
@@ -126,7 +127,7 @@ impl House {
         }
         let can_go_on = match on_stuck {
             OnStuck::Replace { at_most } => entry.fenced.len() < at_most && entry.work.is_some(),
-            OnStuck::Wait | OnStuck::Abort => false,
+            OnStuck::Wait | OnStuck::Abort => zoo::has("Z19") && entry.work.is_some(),
         };
         let Some(live) = entry.live.take_if(|_| can_go_on) else { return self.settle_if_last(fx, id) };
         entry.fenced.push(live.run.generation);
@@ -142,7 +143,8 @@ impl House {
 
     /// If no other run would follow the stuck one, the task is over.
     fn settle_if_last(&mut self, fx: &mut Fx, id: TaskId) {
-        let Some(entry) = self.entries.get(&id) else { return };
+        // A child is over for its group when its run has returned, and not before: it may be started anew then.
+        let Some(entry) = self.entries.get(&id).filter(|entry| entry.parent.is_none()) else { return };
         let Some(stop) = entry.live.as_ref().and_then(|live| live.stop) else { return };
         if !matches!(stop, StopReason::AttemptTimeout | StopReason::HeartbeatLost) {
             return;

@@ -71,7 +71,7 @@ pub(super) struct OwnRun(pub(super) usize, pub(super) u64);
 
 impl Waited for OwnRun {
     fn would_deadlock(&self) -> bool {
-        current::supervised() == Some((self.0, self.1))
+        current::is_run_of(self.0, self.1)
     }
 
     fn lend(self: Arc<Self>, _class: Priority) -> bool {

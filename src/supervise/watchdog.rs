@@ -2,7 +2,7 @@
 //!
 //! A heartbeat sets a flag, and nothing more. While there are runs to watch, a *sweep* comes every twentieth of the shortest period, but no more often than every 5 ms; it takes the flags and dates them.
 //!
-//! Dates are *watched time*: it goes on with each sweep, but by two intervals at most. So time in which nobody looked, because the machine was asleep, the process stopped or every worker
+//! Dates are *watched time*: it goes on with each sweep, but by no more than to one interval after that sweep was due. So time in which nobody looked, because the machine was asleep, the process stopped or every worker
 //! busy, counts for nobody's silence: those who should have given a sign had as little time as the watchdog.
 //!
 //! A sign is dated by the sweep that finds it, up to one interval late; silence is noticed by the first sweep after the period is over. So it is noticed after the period at the earliest, and two
@@ -19,6 +19,7 @@ use super::house::House;
 use super::keeper::Fx;
 use super::spec::TaskId;
 use crate::time::Moment;
+use crate::zoo;
 
 /// Sweeps of a period.
 const SWEEPS: u32 = 20;
@@ -48,11 +49,20 @@ impl Watch {
         Some((shortest / SWEEPS).max(INTERVAL_MIN))
     }
 
+    /// The watched time since the last sweep: up to one interval after the next was due.
+    ///
+    /// WHY not two of the present intervals: they may have become shorter since the last sweep, and time that was looked at would be lost.
+    fn passed(&self, now: Moment, interval: Duration) -> Duration {
+        let Some(last) = self.last_sweep else { return Duration::ZERO };
+        let due = self.date.map_or(now, |(due, _)| due);
+        let passed = last.until(now);
+        if zoo::has("Z24") { passed } else { passed.min(last.until(due).saturating_add(interval)) }
+    }
+
     /// Takes the flags, and says who has been silent for too long.
     fn look(&mut self, now: Moment, interval: Duration) -> Vec<TaskId> {
-        let passed = self.last_sweep.map_or(Duration::ZERO, |last| last.until(now));
-        self.time = self.time.saturating_add(passed.min(interval * 2));
-        self.last_sweep = Some(now);
+        self.time = self.time.saturating_add(self.passed(now, interval));
+        (self.last_sweep, self.date) = (Some(now), None);
         let time = self.time;
         let mut silent = Vec::new();
         for (id, watched) in &mut self.runs {
@@ -72,7 +82,7 @@ impl House {
         if self.watch.runs.is_empty() {
             self.watch.last_sweep = Some(now);
         }
-        let since = self.watch.last_sweep.map_or(Duration::ZERO, |last| last.until(now));
+        let since = self.watch.passed(now, (period / SWEEPS).max(INTERVAL_MIN));
         let sign = self.watch.time.saturating_add(since).saturating_add(period);
         self.watch.runs.insert(id, Watched { run, period, sign });
         let Some(interval) = self.watch.interval() else { return };
@@ -90,8 +100,7 @@ impl House {
     }
 
     pub(super) fn sweep(&mut self, fx: &mut Fx) {
-        self.watch.date = None;
-        let Some(interval) = self.watch.interval() else { return };
+        let Some(interval) = self.watch.interval() else { return self.watch.date = None };
         for id in self.watch.look(fx.now, interval) {
             self.stop_run(fx, id, StopReason::HeartbeatLost);
         }

@@ -27,6 +27,11 @@ pub(crate) trait Owner {
     fn supervised(&self) -> Option<(usize, u64)> {
         None
     }
+
+    /// True when it is a run of that task of that supervisor, or of a child of it.
+    fn is_run_of(&self, _supervisor: usize, _task: u64) -> bool {
+        false
+    }
 }
 
 /// The context of one thread.
@@ -163,6 +168,12 @@ pub fn task_name() -> Option<Arc<str>> {
 /// The supervised task that the running code belongs to: supervisor and number.
 pub(crate) fn supervised() -> Option<(usize, u64)> {
     read(|context| context.owner.borrow().clone()).flatten()?.supervised()
+}
+
+/// True when the running code belongs to that supervised task, or to a child of it.
+pub(crate) fn is_run_of(supervisor: usize, task: u64) -> bool {
+    let owner = read(|context| context.owner.borrow().clone()).flatten();
+    owner.is_some_and(|owner| owner.is_run_of(supervisor, task))
 }
 
 /// Where the running task was posted (POST-3). `None` outside of tasks.
