@@ -63,7 +63,8 @@ fn whole_lives(pool: &ThreadPool) {
         (0..TASKS).for_each(|_| pool.spawn(|| ()).join().expect("it runs"));
     });
     let supervisor = supervisor(pool, 2 * IN_FLIGHT);
-    let bodies: [(&str, fn(usize) -> TaskSpec); 2] = [("blocking", blocking), ("future", future)];
+    type Body = fn(usize) -> TaskSpec;
+    let bodies: [(&str, Body); 2] = [("blocking", blocking), ("future", future)];
     for (name, spec) in bodies {
         let mut n = 0;
         let mut submit = || {
