@@ -389,7 +389,7 @@ impl Supervisor {
     /// Whether there is room, for the defect that finds out first and takes it later.
     fn places_seen(&self) -> Option<Accepted> {
         let has_room = self.keeper().act(|house, _| house.counts.places < house.limits.capacity);
-        std::thread::yield_now();
+        yield_now();
         has_room.then_some(Accepted::Place)
     }
 
