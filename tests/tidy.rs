@@ -92,9 +92,11 @@ const SLEEPERS: &[(&str, &str)] = &[
     ("tests/env/supervise_runs.rs", "a body's sleep that a cancel ends is what is tested, in virtual time"),
     ("tests/env/supervise_rooms.rs", "bodies take virtual time"),
     ("tests/env/supervise_stops.rs", "a body's sleep that a cancel ends is what is tested, in virtual time"),
+    ("tests/env/supervise_faults.rs", "bodies take virtual time"),
     ("tests/env/supervise_groups.rs", "bodies take virtual time"),
     ("tests/env/supervise_chaos.rs", "bodies take virtual time"),
     ("tests/p_signals.rs", "a body that says something again and again until it is heard"),
+    ("tests/env/supervise_races.rs", "bodies take virtual time"),
     ("tests/surface/", "programs, which are compiled and not to be changed"),
 ];
 

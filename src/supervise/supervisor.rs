@@ -389,7 +389,8 @@ impl Supervisor {
     /// Whether there is room, for the defect that finds out first and takes it later.
     fn places_seen(&self) -> Option<Accepted> {
         let has_room = self.keeper().act(|house, _| house.counts.places < house.limits.capacity);
-        yield_now();
+        let somebody_else = Wait::on("nothing").at_most(Some(Duration::from_nanos(1)));
+        self.keeper().ends.wait_until(|| None::<()>, somebody_else);
         has_room.then_some(Accepted::Place)
     }
 

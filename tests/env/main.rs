@@ -23,7 +23,9 @@
 //! | `tracked` | tasks that are called off together |
 //! | `supervise_chaos` | all of supervision at once, in any order, judged by its invariants |
 //! | `supervise_events` | events of supervised tasks |
+//! | `supervise_faults` | faults of supervised tasks, what comes at a bad moment |
 //! | `supervise_groups` | groups of supervised tasks |
+//! | `supervise_races` | two things that happen to a supervised task at once |
 //! | `supervise_rooms` | capacity, eviction, permits, slots |
 //! | `supervise_runs` | supervised tasks: outcomes, restarts, backoff, bodies of each kind |
 //! | `supervise_stops` | cancel, grace, stuck runs, time limits, the watchdog, shutdown |
@@ -67,7 +69,9 @@ mod scopes;
 mod seeds;
 mod supervise_chaos;
 mod supervise_events;
+mod supervise_faults;
 mod supervise_groups;
+mod supervise_races;
 mod supervise_rooms;
 mod supervise_runs;
 mod supervise_stops;
