@@ -58,7 +58,7 @@ fn stopped_process_raises_no_alarm() {
     assert!(lines.any(|line| line == "beats"));
     for _ in 0..2 {
         signal("STOP", child.id());
-        CancelToken::new().wait_timeout(PERIOD * 2);
+        assert!(!CancelToken::new().wait_timeout(PERIOD * 2), "nobody cancels it");
         signal("CONT", child.id());
     }
     child.stdin.take().expect("it is piped").write_all(b"go on\n").expect("it reads");
