@@ -35,6 +35,7 @@ mod park;
 mod pool;
 mod queue;
 mod runner;
+mod service;
 mod supervise;
 mod sync;
 mod task;
@@ -58,6 +59,7 @@ pub use runner::{
     SingleThreadTaskRunnerBuilder, Sleep, Subscription, TaskRunner, TaskTracker, ThreadMode, Timer, TryScope,
     WeakBound, join_all, race, sleep,
 };
+pub use service::{Overlap, Service, ServiceError, TickContext, Ticker};
 pub use supervise::{
     Admission, Backoff, ErrorRecord, Event, EventKind, EventWriter, Exhausted, Fatal, Jitter, OnStuck, Outcome,
     OutcomeKind, Rejection, RestartPolicy, RunError, SelfCancelled, SharedError, StopReason, Strategy, SubmitError,

@@ -93,6 +93,8 @@ const SLEEPERS: &[(&str, &str)] = &[
     ("tests/env/supervise_rooms.rs", "bodies take virtual time"),
     ("tests/env/supervise_stops.rs", "a body's sleep that a cancel ends is what is tested, in virtual time"),
     ("tests/env/supervise_faults.rs", "bodies take virtual time"),
+    ("tests/env/services.rs", "a stop function that uses up its time is what is tested, in virtual time"),
+    ("tests/env/tickers.rs", "ticks take virtual time"),
     ("tests/env/supervise_groups.rs", "bodies take virtual time"),
     ("tests/env/supervise_chaos.rs", "bodies take virtual time"),
     ("tests/p_signals.rs", "a body that says something again and again until it is heard"),

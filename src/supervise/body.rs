@@ -48,7 +48,7 @@ impl Drop for Report {
 }
 
 /// Calls `f` as code of this run.
-fn inside<T>(run: &Arc<Run>, f: impl FnOnce() -> T) -> T {
+pub(super) fn inside<T>(run: &Arc<Run>, f: impl FnOnce() -> T) -> T {
     let before = current::set_owner(Some(Arc::clone(run) as Arc<dyn current::Owner>));
     let answer = f();
     drop(current::set_owner(before));

@@ -10,11 +10,14 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::keeper::Keeper;
+use super::outcome::{RunEnd, SharedError};
 use super::spec::TaskId;
+use crate::error::TaskResult;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::task::cancel::CancelToken;
 use crate::task::current::{Name, Owner};
+use crate::task::panic::Payload;
 
 /// One run of a supervised task.
 pub(super) struct Run {
@@ -60,6 +63,18 @@ impl Run {
             #[cfg(overstrand_zoo)]
             future: Mutex::new(None),
         }
+    }
+
+    /// What a function that stops this run has as its own: time for itself, and nothing to be ready for.
+    pub(super) fn for_stop(&self, limit: Option<Duration>) -> Self {
+        let grace =
+            || Some(self.keeper.upgrade()?.act(|house, _| house.entry(self.task).map(|entry| entry.settings.grace)));
+        let token = match limit.or_else(|| grace().flatten()) {
+            Some(limit) => CancelToken::with_timeout(limit),
+            None => CancelToken::new(),
+        };
+        let run = Self::new(self.keeper.clone(), self.task, Arc::clone(&self.name), self.generation, self.attempt);
+        Self { token, ready: AtomicBool::new(true), ..run }
     }
 
     /// True when it has shown that it lives since the last call.
@@ -185,6 +200,27 @@ impl TaskContext {
         }
         if let Some(keeper) = self.0.keeper.upgrade() {
             keeper.act(|house, fx| house.ready(fx, self.0.task, self.0.generation));
+        }
+    }
+
+    /// Keeps an error besides that of the run itself.
+    pub(super) fn note(&self, error: SharedError) {
+        if let Some(keeper) = self.0.keeper.upgrade() {
+            keeper.act(|house, fx| house.note_beside(fx, self.0.task, self.0.generation, &error));
+        }
+    }
+
+    /// Keeps what went wrong in a part of the run, which does not end it.
+    pub(crate) fn note_failure(&self, result: Result<TaskResult, Payload>) {
+        if let Some(error) = RunEnd::of(result).error() {
+            self.note(error);
+        }
+    }
+
+    /// The schedule of the task has this period from now on.
+    pub(crate) fn change_period(&self, period: Duration) {
+        if let Some(keeper) = self.0.keeper.upgrade() {
+            keeper.act(|house, _| house.change_period(self.0.task, self.0.generation, period));
         }
     }
 

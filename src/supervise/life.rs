@@ -270,6 +270,24 @@ impl House {
         }
     }
 
+    /// Keeps an error that is not the end of the live run.
+    pub(super) fn note_beside(&mut self, fx: &mut Fx, id: TaskId, generation: u64, error: &SharedError) {
+        if self.live(id, generation).is_some() {
+            self.note(fx, id, Some(error));
+        }
+    }
+
+    /// The live run says how often its task shall run.
+    pub(super) fn change_period(&mut self, id: TaskId, generation: u64, period: Duration) {
+        if self.live(id, generation).is_none() {
+            return;
+        }
+        let schedule = self.entries.get_mut(&id).and_then(|entry| entry.schedule.as_mut());
+        if let Some(schedule) = schedule {
+            schedule.change_period(period);
+        }
+    }
+
     /// What comes after a run of a task that nobody has stopped.
     pub(super) fn go_on(
         &mut self,

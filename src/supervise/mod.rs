@@ -15,7 +15,7 @@
 //! | `house` | the data, and the table of phases; read first |
 //! | `admission`, `life`, `stopping`, `watchdog`, `group` | who gets in; how runs begin and end; how they are stopped; who is silent; who belongs together |
 //! | `keeper` | what is done after the lock, and the one timer |
-//! | `body` | runs, as tasks of the pool |
+//! | `body`, `halt` | runs, as tasks of the pool; bodies that are told to stop by a function |
 //! | `task`, `supervisor` | the handles |
 //! | `event`, `subscriber` | what is told, and to whom |
 //! | `signals` | when does a daemon end? |
@@ -28,6 +28,7 @@ mod choice;
 mod context;
 mod event;
 mod group;
+mod halt;
 mod house;
 mod intensity;
 mod keeper;
@@ -50,6 +51,7 @@ mod tests;
 pub use backoff::{Backoff, Jitter};
 pub use context::TaskContext;
 pub use event::{Event, EventKind, EventWriter, StopReason, Subscribe, TracingSubscriber};
+pub(crate) use halt::Halves;
 pub use intensity::Exhausted;
 pub use outcome::{ErrorRecord, Fatal, Outcome, OutcomeKind, Rejection, RunError, SelfCancelled, SharedError};
 pub use restart::RestartPolicy;

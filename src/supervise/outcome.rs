@@ -243,6 +243,12 @@ pub struct ErrorRecord {
     pub error: SharedError,
 }
 
+impl fmt::Display for ErrorRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "run {}, attempt {}: {}", self.generation, self.attempt, self.error)
+    }
+}
+
 /// What went wrong with a run that returned no error of its own.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]

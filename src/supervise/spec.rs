@@ -116,6 +116,7 @@ pub(super) struct Inner<T> {
 /// | [`rebuilding`](Self::rebuilding) | the same, built anew for each run |
 /// | [`future`](Self::future) | a future on the pool, made anew for each run |
 /// | [`periodic`](Self::periodic) | a blocking run at each tick |
+/// | [`service`](Self::service) | a blocking run, and a function that ends it |
 /// | [`group`](Self::group) | the tasks of the group |
 ///
 /// # Errors

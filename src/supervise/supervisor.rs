@@ -394,7 +394,8 @@ impl Supervisor {
         has_room.then_some(Accepted::Place)
     }
 
-    fn is_inside(&self) -> bool {
+    /// True inside a run of this supervisor.
+    pub(crate) fn is_inside(&self) -> bool {
         current::supervised().is_some_and(|(keeper, _)| keeper == Arc::as_ptr(self.keeper()) as usize)
     }
 }

@@ -210,6 +210,11 @@ impl TaskControl {
         self.wait_until(Some(limit), look).unwrap_or(Err(WaitError::TimedOut))
     }
 
+    /// What time it is where the task runs.
+    pub(crate) fn now(&self) -> Moment {
+        self.keeper.pool.now()
+    }
+
     fn would_deadlock(&self) -> bool {
         let own = OwnRun(Arc::as_ptr(&self.keeper) as usize, self.task.id.0);
         own.would_deadlock() || self.keeper.pool.0.is_fenced_by_this_thread()

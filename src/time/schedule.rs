@@ -109,6 +109,16 @@ impl Schedule {
         self.period.max(Duration::from_nanos(1))
     }
 
+    /// The period of the one rhythm; `None` for the earliest of several.
+    pub(crate) fn only_period(&self) -> Option<Duration> {
+        self.parts.is_empty().then_some(self.period)
+    }
+
+    /// The same rhythm with another period.
+    pub(crate) fn change_period(&mut self, period: Duration) {
+        self.period = period;
+    }
+
     /// When the first tick is due.
     pub(crate) fn first(&self, now: Moment) -> Moment {
         now.saturating_add(self.initial.unwrap_or_else(|| self.period()))

@@ -22,6 +22,7 @@
 //! | `sync_calls` | synchronous calls into a sequence |
 //! | `tracked` | tasks that are called off together |
 //! | `supervise_chaos` | all of supervision at once, in any order, judged by its invariants |
+//! | `services` | start, stop and restart; a service as a supervised body |
 //! | `supervise_events` | events of supervised tasks |
 //! | `supervise_faults` | faults of supervised tasks, what comes at a bad moment |
 //! | `supervise_groups` | groups of supervised tasks |
@@ -29,6 +30,7 @@
 //! | `supervise_rooms` | capacity, eviction, permits, slots |
 //! | `supervise_runs` | supervised tasks: outcomes, restarts, backoff, bodies of each kind |
 //! | `supervise_stops` | cancel, grace, stuck runs, time limits, the watchdog, shutdown |
+//! | `tickers` | ticks by a schedule |
 //! | `threads` | runners with a real thread, the pump of a thread |
 //! | `pumps` | the pump of the test's own thread, in virtual time |
 //! | `recent` | what is written down of ended tasks |
@@ -67,6 +69,7 @@ mod repeating;
 mod replies;
 mod scopes;
 mod seeds;
+mod services;
 mod supervise_chaos;
 mod supervise_events;
 mod supervise_faults;
@@ -77,6 +80,7 @@ mod supervise_runs;
 mod supervise_stops;
 mod sync_calls;
 mod threads;
+mod tickers;
 mod timers;
 mod tracked;
 mod waits;

@@ -1,0 +1,21 @@
+//! Things that are started and stopped: services and tickers, as thin bodies on supervision.
+//!
+//! Each has a supervisor of its own, with one task at a time: what is never run twice at once, recorded, and waited for is what supervision gives.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `service` | [`Service`]: two functions, one that runs and one that ends it |
+//! | `ticker` | [`Ticker`]: a function that is called by a schedule |
+//! | `unit` | what both are: turns of start and stop, what is seen of them |
+//! | `error` | [`ServiceError`] |
+#![forbid(unsafe_code)]
+
+mod error;
+#[expect(clippy::module_inception, reason = "the room is named after its first inhabitant")]
+mod service;
+mod ticker;
+mod unit;
+
+pub use error::ServiceError;
+pub use service::Service;
+pub use ticker::{Overlap, TickContext, Ticker};
