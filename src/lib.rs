@@ -31,6 +31,7 @@
 #![deny(clippy::allow_attributes, clippy::allow_attributes_without_reason)]
 
 mod error;
+mod jobs;
 mod park;
 mod pool;
 mod queue;
@@ -45,6 +46,10 @@ mod time;
 mod zoo;
 
 pub use error::{BoxError, BuildError, Error, JoinError, RejectReason, Rejected, SubmitReason, TaskResult, WaitError};
+pub use jobs::{
+    Job, JobContext, JobError, JobExecutor, JobExecutorBuilder, JobLane, MemoryStore, SavedState, StateStore, Step,
+    StoreError,
+};
 pub use pool::global::{global, shutdown_global, try_global};
 pub use pool::{
     BlockingType, DelayedTaskHandle, Dump, DumpedDelay, DumpedRunner, DumpedTask, Fence, PanicReport, Pause, PoolStats,

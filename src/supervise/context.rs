@@ -73,7 +73,13 @@ impl Run {
             Some(limit) => CancelToken::with_timeout(limit),
             None => CancelToken::new(),
         };
-        let run = Self::new(self.keeper.clone(), self.task, Arc::clone(&self.name), self.generation, self.attempt);
+        let run = Self::new(
+            self.keeper.clone(),
+            (self.task, self.above.clone()),
+            Arc::clone(&self.name),
+            self.generation,
+            self.attempt,
+        );
         Self { token, ready: AtomicBool::new(true), ..run }
     }
 

@@ -13,6 +13,9 @@
 //! | `dump` | what dumps tell of runners, and for how long nothing has moved |
 //! | `fan_in` | many into one, one to many |
 //! | `faults` | injected faults, coverage, convergence |
+//! | `jobs_classes` | resumable jobs: classes, preemption, lanes, room |
+//! | `jobs_ends` | their cancels, failures, resources, shutdown |
+//! | `jobs_states` | their states, saved or not |
 //! | `locals` | sequence-local values |
 //! | `once` | values that die on their runner, events that happen once |
 //! | `owned` | owned state, callbacks, replies |
@@ -56,6 +59,9 @@ mod faults;
 mod forgotten;
 mod futures;
 mod inheritance;
+mod jobs_classes;
+mod jobs_ends;
+mod jobs_states;
 mod locals;
 mod mixed;
 mod once;
