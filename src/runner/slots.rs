@@ -110,7 +110,9 @@ impl Slots {
 
     /// More may be allowed than before: a slot that ends after this sees it, one that ended before is seen by who calls this.
     fn tell(&self) {
-        let _ = self.exchange(Some);
+        if !zoo::has("Z27") {
+            let _ = self.exchange(Some);
+        }
     }
 
     fn exchange(&self, next: impl FnMut(u64) -> Option<u64>) -> Option<u64> {
@@ -158,10 +160,6 @@ impl Slots {
     /// (G): ends the caller's slot; false when it must go on, since something is queued and it is within the limit.
     #[must_use = "a slot that does not end goes on"]
     pub(crate) fn end_slot(&self) -> bool {
-        if zoo::has("Z27") && queued(self.look()) == 0 {
-            let _ = self.exchange(|word| Some(word - SLOT_ONE));
-            return true;
-        }
         let end = |word: u64| (queued(word) == 0 || slots(word) > self.allowed()).then(|| word - SLOT_ONE);
         self.exchange(end).is_some()
     }

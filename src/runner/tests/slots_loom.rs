@@ -95,7 +95,7 @@ fn spawn(scene: &Arc<Scene>, f: impl Fn(&Scene) + Send + 'static) -> thread::Joi
     thread::spawn(move || f(&scene))
 }
 
-/// A slot that ends while a post comes strands nothing, and one place is one place. Model of defect Z27.
+/// A slot that ends while a post comes strands nothing, and one place is one place.
 #[test]
 fn loom_post_beside_an_ending_slot_is_not_stranded() {
     model(|| {
@@ -143,7 +143,7 @@ fn loom_quiet_runner_has_run_the_own_post() {
     });
 }
 
-/// A pause that ends while the only slot ends for it: what is queued runs.
+/// A pause that ends while the only slot ends for it: what is queued runs. Model of defect Z27.
 #[test]
 fn loom_resume_beside_an_ending_slot_strands_nothing() {
     model(|| {
