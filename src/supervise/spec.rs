@@ -290,7 +290,7 @@ impl TaskSpec<()> {
     /// A closure that is run at each tick of a schedule, never overlapping itself. A failure is retried by the policy, then the schedule goes on.
     ///
     /// The first tick comes after one period, unless the schedule says [`initial_delay`](Schedule::initial_delay). It has one rhythm: submitting a task with
-    /// [`Schedule::any`] is [`SubmitError::Invalid`](crate::SubmitError::Invalid), and so is one with a period of zero.
+    /// [`Schedule::any`] is [`SubmitError::Invalid`], and so is one with a period of zero.
     pub fn periodic<F>(name: impl Into<Cow<'static, str>>, schedule: impl Into<Schedule>, body: F) -> Self
     where
         F: FnMut(&TaskContext) -> TaskResult + Send + 'static,
