@@ -1,6 +1,7 @@
 //! How work is posted: the runners, and what tasks can learn about theirs.
 #![forbid(unsafe_code)]
 
+mod arming;
 mod barrier;
 mod crew;
 pub(crate) mod current;

@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::task::Wake;
 
+use super::arming::Arming;
 use crate::error::{BoxError, RejectReason, Rejected};
 use crate::pool::task_builder::{Due, Spec, Target};
 use crate::pool::{DelayedTaskHandle, TaskBuilder, ThreadPool};
@@ -187,8 +188,7 @@ pub(super) struct Repeating<R, F> {
     accepted: AtomicBool,
     /// The token that ends it.
     bound: Mutex<Option<Cancelled>>,
-    /// A tick is being armed.
-    arming: AtomicBool,
+    arming: Arming,
     /// The tick that is armed.
     armed: Mutex<Option<DelayedTaskHandle>>,
     counters: Counters,
@@ -215,7 +215,7 @@ where
             body: Mutex::new(Some(body)),
             accepted: AtomicBool::new(false),
             bound: Mutex::new(None),
-            arming: AtomicBool::new(false),
+            arming: Arming::default(),
             armed: Mutex::new(None),
             counters: Counters::default(),
         });
@@ -257,18 +257,31 @@ where
 
     /// Arms the next tick.
     fn arm(self: &Arc<Self>, due: Due) -> Result<(), RejectReason> {
-        let tick = Tick { series: Arc::clone(self) as _, has_run: false };
-        // Relaxed: for a tick that this very call drops.
-        self.arming.store(true, Ordering::Relaxed);
-        let armed = self.runner.post_at(self.spec.clone(), due, move || tick.run());
-        // A tick that is refused is dropped here.
-        let armed = armed.map_err(|rejected| rejected.map(drop));
-        // Relaxed: as above.
-        self.arming.store(false, Ordering::Relaxed);
-        let armed = armed.map_err(|rejected| rejected.reason())?;
-        let before = self.armed.lock().replace(armed);
-        drop(before);
-        Ok(())
+        let mut due = due;
+        loop {
+            let tick = Tick { series: Arc::clone(self) as _, has_run: false };
+            self.arming.begin();
+            let armed = self.runner.post_at(self.spec.clone(), due, move || tick.run());
+            // A tick that is refused is dropped here.
+            let armed = armed.map_err(|rejected| rejected.map(drop));
+            let was_dropped = self.arming.end();
+            let armed = armed.map_err(|rejected| rejected.reason())?;
+            let before = self.armed.lock().replace(armed);
+            drop(before);
+            if !was_dropped {
+                return Ok(());
+            }
+            // Accepted, and dropped at once by a queue that overflowed.
+            due = self.next_due();
+        }
+    }
+
+    /// When the tick after the present one is due: by the wheel, though it may be due already.
+    fn next_due(&self) -> Due {
+        let now = self.runner.now();
+        let mut ticks = self.ticks.lock();
+        ticks.advance(now);
+        Due::At(ticks.due())
     }
 }
 
@@ -315,16 +328,10 @@ where
     }
 
     fn miss(self: Arc<Self>) {
-        // Relaxed: as in `arm`; who arms it hears of the refusal.
-        if self.arming.load(Ordering::Relaxed) {
+        if !self.arming.dropped() {
             return;
         }
-        let next = {
-            let mut ticks = self.ticks.lock();
-            ticks.advance(self.runner.now());
-            ticks.due()
-        };
-        if self.counters.is_stopped() || self.arm(Due::At(next)).is_err() || self.counters.is_stopped() {
+        if self.counters.is_stopped() || self.arm(self.next_due()).is_err() || self.counters.is_stopped() {
             self.stop();
         }
     }
@@ -341,15 +348,10 @@ where
         };
         let result = self.counters.count(result);
         *self.body.lock() = Some(body);
-        let now = self.runner.now();
-        let next = {
-            let mut ticks = self.ticks.lock();
-            ticks.advance(now);
-            ticks.due()
-        };
+        let next = self.next_due();
         // WHY by the wheel, though it may be due: a queue that is full then does not end the series, and no caller runs it in here.
         // WHY looked at after the body is back: who stops it from now on finds it there.
-        if is_last || self.counters.is_stopped() || self.arm(Due::At(next)).is_err() || self.counters.is_stopped() {
+        if is_last || self.counters.is_stopped() || self.arm(next).is_err() || self.counters.is_stopped() {
             self.stop();
         }
         if let Err(payload) = result {

@@ -1,6 +1,8 @@
 //! Tests of this room.
 
 #[cfg(overstrand_loom)]
+mod arming_loom;
+#[cfg(overstrand_loom)]
 mod barrier_loom;
 #[cfg(overstrand_loom)]
 mod crew_loom;
