@@ -21,7 +21,7 @@ use super::fence::Fences;
 use super::home::{Home, Inbox};
 use super::idle::Idle;
 use super::ledger::{Count, Ledger};
-use super::observe::{self, Hooks};
+use super::observe::Hooks;
 use super::patrol::Patrol;
 use super::pause::Pauses;
 use super::recent::Journal;
@@ -38,9 +38,8 @@ use crate::queue::steal::{Injector, Owner, Steal};
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::unmodelled::OnceCell;
 use crate::sync::{Mutex, local};
-use crate::task::current::{self, Name};
-use crate::task::raw::{Body, Extension, Task, Ticket};
-use crate::task::site::Site;
+use crate::task::current::Name;
+use crate::task::raw::{Task, Ticket};
 use crate::task::traits::{Meta, Priority, TaskTraits};
 use crate::time::{Clock, Moment};
 use crate::zoo;
@@ -254,42 +253,6 @@ impl Core {
     }
 
     // ---- posting ----------------------------------------------------------------------------------------------------
-
-    /// Wraps a closure posted from `location` by what runs on this thread.
-    #[inline]
-    pub(crate) fn wrap<F>(f: F, location: &'static Location<'static>, meta: Meta, name: Option<Name>) -> Task
-    where
-        F: FnOnce() + Send + 'static,
-    {
-        let site = Site::intern(current::site(), location);
-        if name.is_none() && !observe::is_tracing() {
-            return Task::plain(f, site, meta);
-        }
-        Task::plain_extended(f, Self::extension(name), site, meta)
-    }
-
-    /// As [`wrap`](Self::wrap), for a body that fits beside an extension.
-    pub(crate) fn wrap_body<B: Body>(
-        body: B,
-        location: &'static Location<'static>,
-        meta: Meta,
-        name: Option<Name>,
-    ) -> Task {
-        let site = Site::intern(current::site(), location);
-        if name.is_none() && !observe::is_tracing() {
-            return Task::new(body, site, meta);
-        }
-        Task::extended(body, Self::extension(name), site, meta)
-    }
-
-    #[cold]
-    fn extension(name: Option<Name>) -> Box<Extension> {
-        let mut extension = Box::new(Extension { name, ..Extension::default() });
-        if observe::is_tracing() {
-            observe::stamp(&mut extension);
-        }
-        extension
-    }
 
     /// Accepts a task of these traits, or says why not. An accepted one must be submitted.
     #[inline]

@@ -44,6 +44,7 @@ pub(crate) mod task_builder;
 pub(crate) mod timer;
 mod waits;
 pub(crate) mod worker;
+mod wrap;
 
 #[cfg(test)]
 mod tests;

@@ -16,7 +16,7 @@ use super::timer::Receiver;
 use crate::error::{RejectReason, Rejected};
 use crate::sync::atomic::AtomicU64;
 use crate::task::current as task_current;
-use crate::task::handle::{Packet, PacketBody, Waited};
+use crate::task::handle::{Packet, Waited};
 use crate::task::panic::{drop_payload, message_of};
 use crate::task::raw::{Body, Tally, Task, Verdict};
 use crate::task::traits::{Meta, TaskTraits};
@@ -146,10 +146,7 @@ impl Target for PoolAnchor {
     {
         let core = &self.0;
         let meta = Meta::new(spec.traits);
-        let wrap = || {
-            let body = PacketBody(Arc::clone(packet));
-            Core::wrap_body(body, spec.location, meta, spec.name.clone())
-        };
+        let wrap = || Core::wrap_packet(packet, spec, meta);
         let Due::At(due) = due else {
             let entrance = core.enter(meta)?;
             core.take(entrance, wrap());

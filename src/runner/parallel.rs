@@ -25,7 +25,7 @@ use crate::queue::steal::Injector;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU8, AtomicU64};
 use crate::task::current::{self, Name, name_of};
-use crate::task::handle::{Packet, PacketBody, TaskHandle, Waited};
+use crate::task::handle::{Packet, TaskHandle, Waited};
 use crate::task::raw::{Erased, Runner, Tally, Task};
 use crate::task::recent::{Recent, RecentTask};
 use crate::task::traits::{Meta, TaskTraits};
@@ -252,10 +252,7 @@ impl Target for ParallelTaskRunner {
     {
         let parallel = self.parallel();
         let meta = Meta::new(spec.traits);
-        let wrap = || {
-            let body = PacketBody(Arc::clone(packet));
-            Core::wrap_body(body, spec.location, meta, spec.name.clone())
-        };
+        let wrap = || Core::wrap_packet(packet, spec, meta);
         let Due::At(due) = due else {
             let room = parallel.admit(meta)?;
             self.take(room, wrap());

@@ -23,6 +23,7 @@ use crate::pool::core::Core;
 use crate::pool::dormant::{Dormant, Host, Place};
 use crate::pool::task_builder::Spec;
 use crate::sync::Mutex;
+use crate::task::answer::Answer;
 use crate::task::cancel::{CancelToken, Cancelled};
 use crate::task::handle::{Pending, TaskHandle, Waited};
 use crate::task::panic::{Panicked, catch, drop_payload, drop_quietly, message_of};
@@ -46,11 +47,7 @@ struct Slot<F: Future, H> {
     ending: Option<Discard>,
     /// Its first poll was posted.
     was_posted: bool,
-    is_done: bool,
-    /// Nobody will ask for the result.
-    is_detached: bool,
-    result: Option<Result<F::Output, JoinError>>,
-    waker: Option<Waker>,
+    answer: Answer<F::Output>,
     /// Dropping it cancels the future.
     task: Option<async_task::Task<()>>,
     bound: Option<Cancelled>,
@@ -96,7 +93,7 @@ where
     fn put_back(&self, future: Pin<Box<F>>) -> Poll<()> {
         let ending = {
             let mut slot = self.slot.lock();
-            if slot.ending.is_none() && !slot.is_done {
+            if slot.ending.is_none() && !slot.answer.is_done() {
                 slot.life = Life::Resting(future);
                 return Poll::Pending;
             }
@@ -135,9 +132,8 @@ where
     fn complete(&self, result: Result<F::Output, JoinError>) {
         let mut slot = self.slot.lock();
         slot.life = Life::Gone;
-        let unwanted = if slot.is_done || slot.is_detached { Some(result) } else { slot.result.replace(result) };
-        slot.is_done = true;
-        let (waker, task, bound) = (slot.waker.take(), slot.task.take(), slot.bound.take());
+        let left = slot.answer.complete(result);
+        let (task, bound) = (slot.task.take(), slot.bound.take());
         let (host, place) = (slot.host.take(), slot.place.take());
         drop(slot);
         if let (Some(host), Some(place)) = (&host, place) {
@@ -147,8 +143,8 @@ where
             task.detach();
         }
         drop((bound, host));
-        drop_quietly(unwanted);
-        if let Some(waker) = waker {
+        drop_quietly(left.unwanted);
+        if let Some(waker) = left.waker {
             catch(|| waker.wake()).unwrap_or_else(drop_payload);
         }
     }
@@ -217,7 +213,7 @@ where
     fn end_soon(self: Arc<Self>, why: Discard) {
         let host = {
             let mut slot = self.slot.lock();
-            if slot.is_done || slot.ending.is_some() {
+            if slot.answer.is_done() || slot.ending.is_some() {
                 return;
             }
             slot.ending = Some(why);
@@ -259,18 +255,13 @@ where
 {
     fn poll_result(&self, waker: Option<&Waker>) -> Poll<Result<F::Output, JoinError>> {
         let waker = waker.cloned();
-        let mut slot = self.slot.lock();
-        if slot.is_done {
-            return Poll::Ready(slot.result.take().unwrap_or(Err(JoinError::Taken)));
-        }
-        let before = waker.and_then(|waker| slot.waker.replace(waker));
-        drop(slot);
+        let (answer, before) = self.slot.lock().answer.poll(waker);
         drop(before);
-        Poll::Pending
+        answer
     }
 
     fn is_done(&self) -> bool {
-        self.slot.lock().is_done
+        self.slot.lock().answer.is_done()
     }
 
     fn is_waiting(&self) -> bool {
@@ -291,13 +282,12 @@ where
 
     fn detach(&self) {
         let mut slot = self.slot.lock();
-        slot.is_detached = true;
-        let (task, result, waker) = (slot.task.take(), slot.result.take(), slot.waker.take());
+        let (task, left) = (slot.task.take(), slot.answer.detach());
         drop(slot);
         if let Some(task) = task {
             task.detach();
         }
-        drop((result, waker));
+        drop(left);
     }
 
     fn would_deadlock(&self) -> bool {
@@ -324,7 +314,7 @@ where
             return;
         };
         let mut slot = self.slot.lock();
-        let unused = if slot.is_done { Some(bound) } else { slot.bound.replace(bound) };
+        let unused = if slot.answer.is_done() { Some(bound) } else { slot.bound.replace(bound) };
         drop(slot);
         drop(unused);
     }
@@ -378,10 +368,7 @@ where
         life: Life::Resting(Box::pin(future)),
         ending: None,
         was_posted: false,
-        is_done: false,
-        is_detached: false,
-        result: None,
-        waker: None,
+        answer: Answer::default(),
         task: None,
         bound: None,
         host: Some(host),

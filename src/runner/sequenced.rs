@@ -19,7 +19,7 @@ use crate::pool::pause::{Pausable, Pause};
 use crate::pool::task_builder::{Due, Refused, Spec, Target};
 use crate::pool::{DelayedTaskHandle, TaskBuilder, ThreadPool};
 use crate::task::current::{Name, name_of};
-use crate::task::handle::{Packet, PacketBody, TaskHandle, Waited};
+use crate::task::handle::{Packet, TaskHandle, Waited};
 use crate::task::raw::{Erased, Runner};
 use crate::task::recent::{Recent, RecentTask};
 use crate::task::traits::{Priority, TaskTraits};
@@ -322,10 +322,7 @@ impl Target for SequencedTaskRunner {
     {
         let sequence = self.sequence();
         let meta = sequence.meta(spec.traits);
-        let wrap = || {
-            let body = PacketBody(Arc::clone(packet));
-            Core::wrap_body(body, spec.location, meta, spec.name.clone())
-        };
+        let wrap = || Core::wrap_packet(packet, spec, meta);
         let Due::At(due) = due else {
             sequence.admit(meta)?;
             Sequence::push(&self.0, wrap());

@@ -14,6 +14,7 @@
 //! | `fault` | faults that tests inject into bodies |
 //! | `current` | what running code can learn about its task |
 
+pub(crate) mod answer;
 pub(crate) mod cancel;
 pub(crate) mod current;
 #[cfg(feature = "testing")]

@@ -9,6 +9,7 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
+use super::answer::Answer;
 use super::cancel::CancelToken;
 use super::handle::{Pending, TaskHandle, Waited};
 use super::panic::{catch, drop_payload};
@@ -20,23 +21,15 @@ pub(crate) struct Promise<T: Send + 'static>(Option<Arc<Promised<T>>>);
 
 /// What promise and handle share.
 struct Promised<T> {
-    slot: Mutex<Slot<T>>,
+    answer: Mutex<Answer<T>>,
     waited: Option<Arc<dyn Waited>>,
     location: &'static Location<'static>,
-}
-
-struct Slot<T> {
-    is_done: bool,
-    is_detached: bool,
-    result: Option<Result<T, JoinError>>,
-    waker: Option<Waker>,
 }
 
 impl<T: Send + 'static> Promise<T> {
     /// A promise, and the handle of who waits for it; `waited` knows who would wait for himself.
     pub(crate) fn new(waited: Option<Arc<dyn Waited>>, location: &'static Location<'static>) -> (Self, TaskHandle<T>) {
-        let slot = Slot { is_done: false, is_detached: false, result: None, waker: None };
-        let promised = Arc::new(Promised { slot: Mutex::new(slot), waited, location });
+        let promised = Arc::new(Promised { answer: Mutex::default(), waited, location });
         (Self(Some(Arc::clone(&promised))), TaskHandle::new(promised))
     }
 
@@ -58,33 +51,24 @@ impl<T: Send + 'static> Drop for Promise<T> {
 
 impl<T> Promised<T> {
     fn complete(&self, result: Result<T, JoinError>) {
-        let mut slot = self.slot.lock();
-        slot.is_done = true;
-        let waker = slot.waker.take();
-        let unwanted = if slot.is_detached { Some(result) } else { slot.result.replace(result) };
-        drop(slot);
-        if let Some(waker) = waker {
+        let left = self.answer.lock().complete(result);
+        if let Some(waker) = left.waker {
             catch(|| waker.wake()).unwrap_or_else(drop_payload);
         }
-        super::panic::drop_quietly(unwanted);
+        super::panic::drop_quietly(left.unwanted);
     }
 }
 
 impl<T: Send + 'static> Pending<T> for Promised<T> {
     fn poll_result(&self, waker: Option<&Waker>) -> Poll<Result<T, JoinError>> {
         let waker = waker.cloned();
-        let mut slot = self.slot.lock();
-        if slot.is_done {
-            return Poll::Ready(slot.result.take().unwrap_or(Err(JoinError::Taken)));
-        }
-        let before = waker.and_then(|waker| slot.waker.replace(waker));
-        drop(slot);
+        let (answer, before) = self.answer.lock().poll(waker);
         drop(before);
-        Poll::Pending
+        answer
     }
 
     fn is_done(&self) -> bool {
-        self.slot.lock().is_done
+        self.answer.lock().is_done()
     }
 
     fn is_waiting(&self) -> bool {
@@ -104,10 +88,7 @@ impl<T: Send + 'static> Pending<T> for Promised<T> {
     }
 
     fn detach(&self) {
-        let mut slot = self.slot.lock();
-        slot.is_detached = true;
-        let left = (slot.result.take(), slot.waker.take());
-        drop(slot);
+        let left = self.answer.lock().detach();
         drop(left);
     }
 

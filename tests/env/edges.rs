@@ -1,7 +1,7 @@
 //! Edges of the promises: calls into sequences, runners behind a trait, parallel runners.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
@@ -11,23 +11,10 @@ use overstrand::{
     Rejected, SequencedTaskRunner, TaskRunner, TaskTraits, WaitError, current,
 };
 
+use crate::notes::{Log, note, seen, strand};
+
 const SECOND: Duration = Duration::from_secs(1);
 const MILLI: Duration = Duration::from_millis(1);
-
-type Log = Arc<Mutex<Vec<&'static str>>>;
-
-fn note(log: &Log, what: &'static str) -> impl FnOnce() + Send + 'static {
-    let log = Arc::clone(log);
-    move || log.lock().expect("no panic").push(what)
-}
-
-fn seen(log: &Log) -> Vec<&'static str> {
-    log.lock().expect("no panic").clone()
-}
-
-fn strand(env: &TestEnvironment) -> SequencedTaskRunner {
-    env.pool().create_sequenced_task_runner(TaskTraits::default())
-}
 
 fn bounded_parallel(env: &TestEnvironment, capacity: usize, policy: Overflow) -> ParallelTaskRunner {
     let builder = ParallelTaskRunner::builder(env.pool()).max_concurrency(1).capacity(capacity, policy);

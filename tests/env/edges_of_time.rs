@@ -10,23 +10,10 @@ use overstrand::{
     SequencedTaskRunner, TaskTraits, ThreadPool, WaitError, current,
 };
 
+use crate::notes::{Log, note, seen, strand};
+
 const SECOND: Duration = Duration::from_secs(1);
 const MILLI: Duration = Duration::from_millis(1);
-
-type Log = Arc<Mutex<Vec<&'static str>>>;
-
-fn note(log: &Log, what: &'static str) -> impl FnOnce() + Send + 'static {
-    let log = Arc::clone(log);
-    move || log.lock().expect("no panic").push(what)
-}
-
-fn seen(log: &Log) -> Vec<&'static str> {
-    log.lock().expect("no panic").clone()
-}
-
-fn strand(env: &TestEnvironment) -> SequencedTaskRunner {
-    env.pool().create_sequenced_task_runner(TaskTraits::default())
-}
 
 /// Does something when it is dropped.
 struct OnDrop<F: FnMut()>(F);

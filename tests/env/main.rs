@@ -7,6 +7,10 @@
 //! | `blocking` | baton mode |
 //! | `conformance` | every kind of runner × each promise that it keeps |
 //! | `endings` | futures that nobody wakes any more |
+//! | `notes` | a log of lines, and a strand, for several of these |
+//! | `control` | control over a pool: fences |
+//! | `edges` | edges of calls, traits and parallel runners |
+//! | `edges_of_time` | edges of order, time and place |
 //! | `cells` | values that open on one sequence |
 //! | `day` | the logic of an example over a virtual day |
 //! | `forgotten` | what a dropped environment fails the test for |
@@ -21,6 +25,10 @@
 //! | `owned` | owned state, callbacks, replies |
 //! | `owned_later` | delayed and repeated calls of owned state |
 //! | `replies` | replies that are built, to any runner, and continuations |
+//! | `futures` | futures on runners |
+//! | `inheritance` | who waits lends its priority |
+//! | `pauses` | runners that are paused |
+//! | `scopes` | parallel work that the caller waits for |
 //! | `parallel` | bounded concurrency |
 //! | `sync_calls` | synchronous calls into a sequence |
 //! | `tracked` | tasks that are called off together |
@@ -64,6 +72,7 @@ mod jobs_ends;
 mod jobs_states;
 mod locals;
 mod mixed;
+mod notes;
 mod once;
 mod owned;
 mod owned_later;

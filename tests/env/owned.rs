@@ -5,15 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use overstrand::testing::TestEnvironment;
-use overstrand::{Close, JoinError, RejectReason, SequenceBound, SequencedTaskRunner, TaskTraits};
+use overstrand::{Close, JoinError, RejectReason, SequenceBound, SequencedTaskRunner};
+
+use crate::notes::strand;
 
 use crate::AnyResult;
 
 const SECOND: Duration = Duration::from_secs(1);
-
-fn strand(env: &TestEnvironment) -> SequencedTaskRunner {
-    env.pool().create_sequenced_task_runner(TaskTraits::default())
-}
 
 /// Where something was dropped: on which strand, or nowhere.
 #[derive(Clone)]

@@ -5,17 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use overstrand::testing::{Faults, TestEnvironment, check_conservation, yield_point};
-use overstrand::{
-    CancelToken, Close, JoinError, RejectReason, SequenceBound, SequencedTaskRunner, TaskTraits, sometimes,
-};
+use overstrand::{CancelToken, Close, JoinError, RejectReason, SequenceBound, TaskTraits, sometimes};
+
+use crate::notes::strand;
 
 use crate::AnyResult;
 
 const SECOND: Duration = Duration::from_secs(1);
-
-fn strand(env: &TestEnvironment) -> SequencedTaskRunner {
-    env.pool().create_sequenced_task_runner(TaskTraits::default())
-}
 
 /// An idle sequence is taken by the caller, which runs the closure itself; it may borrow, and is current inside.
 #[test]

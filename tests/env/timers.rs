@@ -9,6 +9,8 @@ use overstrand::{
     CancelToken, Close, JoinError, RejectReason, Schedule, SequencedTaskRunner, TaskTraits, ThreadMode, Timer,
 };
 
+use crate::notes::strand;
+
 use crate::AnyResult;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -56,10 +58,6 @@ fn counting() -> (Arc<AtomicU64>, impl FnMut() + Send + 'static) {
     let count = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&count);
     (count, move || _ = counted.fetch_add(1, Ordering::SeqCst))
-}
-
-fn strand(env: &TestEnvironment) -> SequencedTaskRunner {
-    env.pool().create_sequenced_task_runner(TaskTraits::default())
 }
 
 /// Restarting replaces what is armed, on every kind of runner; the closure is kept and fires again.
