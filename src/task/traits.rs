@@ -32,11 +32,10 @@ impl Priority {
     }
 
     pub(crate) const fn from_bits(bits: u32) -> Self {
-        match bits & 0b11 {
-            0 => Self::BestEffort,
-            1 => Self::UserVisible,
-            _ => Self::UserBlocking,
-        }
+        // WHY a table: it is asked several times for each task, and a `match` is branches.
+        const OF: [Priority; 4] =
+            [Priority::BestEffort, Priority::UserVisible, Priority::UserBlocking, Priority::UserBlocking];
+        OF[(bits & 0b11) as usize]
     }
 }
 
@@ -58,11 +57,13 @@ pub enum ShutdownBehavior {
 
 impl ShutdownBehavior {
     const fn from_bits(bits: u32) -> Self {
-        match bits & 0b11 {
-            0 => Self::ContinueOnShutdown,
-            1 => Self::SkipOnShutdown,
-            _ => Self::BlockShutdown,
-        }
+        const OF: [ShutdownBehavior; 4] = [
+            ShutdownBehavior::ContinueOnShutdown,
+            ShutdownBehavior::SkipOnShutdown,
+            ShutdownBehavior::BlockShutdown,
+            ShutdownBehavior::BlockShutdown,
+        ];
+        OF[(bits & 0b11) as usize]
     }
 
     const fn bits(self) -> u32 {

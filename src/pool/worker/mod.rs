@@ -445,8 +445,18 @@ impl Worker {
         self.core().write_down(running, Ended { priority, started, panicked }, self.turn.recent.as_ref());
     }
 
-    #[inline]
+    #[inline(always)]
     fn conclude(&self, verdict: Verdict, site: &'static Site, meta: Meta, tally: Option<&Tally>) {
+        match verdict {
+            Verdict::Ran => self.count_ran(tally),
+            verdict => self.conclude_unusual(verdict, site, tally),
+        }
+        self.core().ended(meta, true);
+    }
+
+    /// WHY apart: so that what every task passes through stays small.
+    #[inline(never)]
+    fn conclude_unusual(&self, verdict: Verdict, site: &'static Site, tally: Option<&Tally>) {
         match verdict {
             Verdict::Ran => self.count_ran(tally),
             Verdict::Void => self.count_void(tally),
@@ -459,7 +469,6 @@ impl Worker {
             }
             Verdict::Deliver(result) => self.deliver(&*result, site, tally),
         }
-        self.core().ended(meta, true);
     }
 
     fn deliver(&self, result: &dyn Deliver, site: &'static Site, tally: Option<&Tally>) {

@@ -202,6 +202,7 @@ impl Sequence {
         self.control() & CLOSED != 0
     }
 
+    #[inline]
     fn own_class(&self) -> Priority {
         // Relaxed: who makes the sequence ready looks at the word of the lane first, in which `set_priority` leaves a trace.
         Priority::from_bits(u32::from(self.own_class.load(Ordering::Relaxed)))
@@ -518,9 +519,10 @@ impl Sequence {
     fn drain(&self, turn: &mut dyn Turn) -> bool {
         let mut has_progressed = false;
         let mut known = 0;
+        let bound = self.bound();
         loop {
             // WHY counted before the look at the pauses: a task posted after a pause is counted after it, so whoever knows of the one sees the other.
-            if known == 0 || self.bound().is_some() {
+            if known == 0 || bound.is_some() {
                 known = self.lane.queued(self.popped());
             }
             if known == 0 || self.is_held() {
@@ -540,7 +542,7 @@ impl Sequence {
                 turn.run(task, &self.tally);
             }
             self.unlift(meta);
-            if let Some(bound) = self.bound() {
+            if let Some(bound) = bound {
                 bound.set_over(number);
             }
             // WHY the second: the turn was given for what has run, and the rest is less urgent.
