@@ -8,6 +8,8 @@
 //! | `conformance` | every kind of runner × each promise that it keeps |
 //! | `endings` | futures that nobody wakes any more |
 //! | `cells` | values that open on one sequence |
+//! | `cron` | schedules by the wall clock (SUP-16) |
+//! | `cron_zones` | the same around every change of clocks, against a model |
 //! | `day` | the logic of an example over a virtual day |
 //! | `forgotten` | what a dropped environment fails the test for |
 //! | `dump` | what dumps tell of runners, and for how long nothing has moved |
@@ -41,6 +43,7 @@
 //! | `waits` | waits in all their forms |
 //! | `repeating` | tasks that repeat, tokens that end them |
 //! | `timers` | delayed tasks that are taken back, timers |
+//! | `retry` | helpers that wait, the circuit breaker |
 //! | `mixed` | the big scenario, and the core's promises over seeds |
 
 mod basics;
@@ -49,6 +52,10 @@ mod bounds;
 mod cells;
 mod conformance;
 mod control;
+#[cfg(feature = "cron")]
+mod cron;
+#[cfg(feature = "cron")]
+mod cron_zones;
 mod day;
 mod dump;
 mod edges;
@@ -73,6 +80,7 @@ mod pumps;
 mod recent;
 mod repeating;
 mod replies;
+mod retry;
 mod scopes;
 mod seeds;
 mod services;
