@@ -39,6 +39,9 @@ pub enum RejectReason {
     /// This process is a fork of the one that started the pool, and the pool's threads did not come along.
     #[error("the process was forked")]
     Forked,
+    /// The circuit breaker is open, or half-open with another call on the way.
+    #[error("the circuit is open")]
+    CircuitOpen,
 }
 
 /// A refused post, with the task that was refused (POST-2).
@@ -140,7 +143,7 @@ pub struct BuildError {
     value: String,
     problem: &'static str,
     #[source]
-    source: Option<std::io::Error>,
+    source: Option<BoxError>,
 }
 
 impl BuildError {
@@ -148,8 +151,8 @@ impl BuildError {
         Self { field, value: value.to_string(), problem, source: None }
     }
 
-    pub(crate) fn caused_by(mut self, source: std::io::Error) -> Self {
-        self.source = Some(source);
+    pub(crate) fn caused_by(mut self, source: impl Into<BoxError>) -> Self {
+        self.source = Some(source.into());
         self
     }
 

@@ -35,6 +35,7 @@ mod jobs;
 mod park;
 mod pool;
 mod queue;
+pub mod retry;
 mod runner;
 mod service;
 mod supervise;
@@ -76,6 +77,8 @@ pub use task::handle::TaskHandle;
 pub use task::panic::Panicked;
 pub use task::recent::RecentTask;
 pub use task::traits::{Priority, ShutdownBehavior, TaskTraits};
+#[cfg(feature = "cron")]
+pub use time::Upcoming;
 pub use time::{MissedTicks, Schedule};
 
 /// What the code that runs now can learn about its task.

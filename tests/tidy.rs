@@ -33,6 +33,7 @@ const LAYERS: &[&[&str]] = &[
     &["pool"],
     &["runner"],
     &["supervise"],
+    &["retry"],
     &["service", "jobs"],
     &["testing"],
 ];

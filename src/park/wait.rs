@@ -129,6 +129,24 @@ pub(crate) fn pause() {
     }
 }
 
+/// How long something that consists of several waits may take, by the time that they go by.
+pub(crate) struct Limit(Parking);
+
+impl Limit {
+    pub(crate) fn begin(limit: Option<Duration>) -> Self {
+        Self(Parking::begin(&Wait::on("several waits").at_most(limit)))
+    }
+
+    /// How much is left; `None` when there is no limit.
+    pub(crate) fn left(&self) -> Option<Duration> {
+        match &self.0 {
+            Parking::Thread(deadline) => deadline.remaining(),
+            #[cfg(feature = "testing")]
+            Parking::Driven(driver, until) => until.map(|until| until.saturating_sub(driver.now())),
+        }
+    }
+}
+
 /// When a wait ends, by the clock that it is measured with.
 enum Parking {
     Thread(Deadline),

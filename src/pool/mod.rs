@@ -71,10 +71,10 @@ use self::task_builder::{Spec, Target};
 use crate::error::{Rejected, WaitError};
 use crate::park::Wait;
 use crate::sync::Mutex;
-#[cfg(feature = "testing")]
 use crate::sync::unmodelled::OnceCell;
 use crate::task::handle::TaskHandle;
 use crate::task::traits::TaskTraits;
+use crate::time::{Clock, SystemClock};
 use crate::zoo;
 
 /// A pool of worker threads that run closures by priority.
@@ -386,4 +386,14 @@ impl fmt::Debug for ThreadPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ThreadPool").field("name", &self.name()).field("stats", &self.stats()).finish_non_exhaustive()
     }
+}
+
+/// The clock of what has no pool: the system's, unless this thread's time is virtual.
+pub(crate) fn clock_of_this_thread() -> Arc<dyn Clock> {
+    #[cfg(feature = "testing")]
+    if let Some(core) = driven::core() {
+        return Arc::clone(&core.clock);
+    }
+    static SYSTEM: OnceCell<Arc<SystemClock>> = OnceCell::new();
+    Arc::clone(SYSTEM.get_or_init(|| Arc::new(SystemClock::new()))) as Arc<dyn Clock>
 }

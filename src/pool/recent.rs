@@ -97,6 +97,7 @@ impl ThreadPool {
 #[cfg(all(test, not(any(overstrand_loom, overstrand_shuttle))))]
 mod tests {
     use std::panic::Location;
+    use std::time::SystemTime;
 
     use super::super::builder::ThreadPoolBuilder;
     use super::super::ledger::Count;
@@ -115,6 +116,10 @@ mod tests {
         fn now(&self) -> Moment {
             // Relaxed: one thread.
             Moment::from_nanos(self.0.fetch_add(1, Ordering::Relaxed))
+        }
+
+        fn wall(&self) -> SystemTime {
+            SystemTime::UNIX_EPOCH
         }
     }
 

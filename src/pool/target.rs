@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use super::ThreadPool;
 use super::bound::{Bound, Room};
@@ -20,7 +19,7 @@ use crate::task::handle::{Packet, Waited};
 use crate::task::panic::{drop_payload, message_of};
 use crate::task::raw::{Body, Tally, Task, Verdict};
 use crate::task::traits::{Meta, TaskTraits};
-use crate::time::Moment;
+use crate::time::{Moment, Reading};
 
 /// Where an accepted task goes.
 enum Entrance {
@@ -179,8 +178,8 @@ impl Target for PoolAnchor {
         self.0.clock.now()
     }
 
-    fn wall(&self) -> SystemTime {
-        self.0.clock.wall()
+    fn reading(&self) -> Reading {
+        self.0.clock.reading()
     }
 }
 
@@ -225,8 +224,8 @@ impl Target for ThreadPool {
         self.core().clock.now()
     }
 
-    fn wall(&self) -> SystemTime {
-        self.core().clock.wall()
+    fn reading(&self) -> Reading {
+        self.core().clock.reading()
     }
 }
 

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::panic::Location;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::DelayedTaskHandle;
 use super::delayed::Armed;
@@ -14,7 +14,7 @@ use crate::task::current::{Name, name_of};
 use crate::task::handle::{Packet, Pending, TaskHandle, Waited};
 use crate::task::raw::Task;
 use crate::task::traits::{Priority, TaskTraits};
-use crate::time::Moment;
+use crate::time::{Moment, Reading};
 
 /// What a poster says about one task.
 #[derive(Clone, Debug)]
@@ -122,8 +122,8 @@ pub trait Target {
     /// The clock that delays go by.
     fn now(&self) -> Moment;
 
-    /// The time of day, which may jump.
-    fn wall(&self) -> SystemTime;
+    /// All that this clock tells.
+    fn reading(&self) -> Reading;
 
     /// As [`post_at`](Self::post_at), counted from now.
     fn post_delayed<F>(&self, spec: Spec, delay: Duration, f: F) -> Result<DelayedTaskHandle, Rejected<F>>

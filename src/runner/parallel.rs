@@ -5,7 +5,7 @@ use super::group::{CLOSED, Parallel, add};
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::barrier::Flush;
 use super::sequence::RunnerStats;
@@ -29,7 +29,7 @@ use crate::task::handle::{Packet, TaskHandle, Waited};
 use crate::task::raw::{Erased, Runner, Tally, Task};
 use crate::task::recent::{Recent, RecentTask};
 use crate::task::traits::{Meta, TaskTraits};
-use crate::time::Moment;
+use crate::time::{Moment, Reading};
 
 /// Runs tasks at the same time, but never more of them than so many.
 ///
@@ -286,8 +286,8 @@ impl Target for ParallelTaskRunner {
         self.parallel().core.clock.now()
     }
 
-    fn wall(&self) -> SystemTime {
-        self.parallel().core.clock.wall()
+    fn reading(&self) -> Reading {
+        self.parallel().core.clock.reading()
     }
 }
 

@@ -1,4 +1,5 @@
-//! Tasks that repeat: each tick is a delayed task that arms the next one when it is over.
+//! Tasks that repeat: each tick is a delayed task that arms the next one when it is over. When is the affair of a [`Course`], which may ask for a look at the clock
+//! in between: a task that finds nothing due and arms the next one.
 //!
 //! The body lies in a slot that the running tick takes it out of, so there is never a second run beside it, and who stops it from outside finds it there and
 //! drops it at once. A tick that finds no body ends the series.
@@ -19,7 +20,7 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::task::cancel::{CancelToken, Cancelled};
 use crate::task::panic::{Payload, catch, drop_quietly};
 use crate::task::traits::TaskTraits;
-use crate::time::{Schedule, Ticks};
+use crate::time::{Course, Moment, Schedule};
 
 /// A task that repeats until it is stopped.
 ///
@@ -128,9 +129,9 @@ impl Counters {
 trait Series: Send + Sync {
     fn counters(&self) -> &Counters;
     fn stop(&self);
-    fn tick(self: Arc<Self>);
-    /// The armed tick was dropped: by a queue that overflowed, then the next one is armed; or by the end of the runner, which ends the series.
-    fn miss(self: Arc<Self>);
+    fn look(self: Arc<Self>, look: Moment);
+    /// The armed look was dropped: by a queue that overflowed, then the next one is armed; or by the end of the runner, which ends the series.
+    fn miss(self: Arc<Self>, look: Moment);
 }
 
 /// What ends a series besides a stop.
@@ -181,7 +182,7 @@ pub(super) struct Repeating<R, F> {
     runner: R,
     spec: Spec,
     ends_on: EndsOn,
-    ticks: Mutex<Ticks>,
+    course: Mutex<Course>,
     /// The body, while no tick runs.
     body: Mutex<Option<F>>,
     /// The first tick was accepted. Until then the body is the poster's.
@@ -205,13 +206,14 @@ where
         if token.as_ref().is_some_and(CancelToken::is_cancelled) {
             return Err(runner.refuse(spec, RejectReason::Cancelled).map(|()| body));
         }
-        let ticks = Ticks::begin(&schedule, runner.now());
-        let first = ticks.due();
+        let now = runner.reading();
+        let course = Course::begin(&schedule, &now);
+        let first = course.next_look(&now);
         let this = Arc::new(Self {
             runner,
             spec,
             ends_on,
-            ticks: Mutex::new(ticks),
+            course: Mutex::new(course),
             body: Mutex::new(Some(body)),
             accepted: AtomicBool::new(false),
             bound: Mutex::new(None),
@@ -219,8 +221,8 @@ where
             armed: Mutex::new(None),
             counters: Counters::default(),
         });
-        let due = if first <= this.runner.now() { Due::Now } else { Due::At(first) };
-        match this.arm(due) {
+        let due = if first <= now.moment { Due::Now } else { Due::At(first) };
+        match this.arm(due, first) {
             Ok(()) => {
                 // ORDER repeating.accept: SeqCst; of an end that comes just now and this, one sees the other; pairs with repeating.accepted.
                 this.accepted.store(true, Ordering::SeqCst);
@@ -255,11 +257,11 @@ where
         }
     }
 
-    /// Arms the next tick.
-    fn arm(self: &Arc<Self>, due: Due) -> Result<(), RejectReason> {
-        let mut due = due;
+    /// Arms the next look at the course.
+    fn arm(self: &Arc<Self>, due: Due, look: Moment) -> Result<(), RejectReason> {
+        let (mut due, mut look) = (due, look);
         loop {
-            let tick = Tick { series: Arc::clone(self) as _, has_run: false };
+            let tick = Tick { series: Arc::clone(self) as _, look, has_run: false };
             self.arming.begin();
             let armed = self.runner.post_at(self.spec.clone(), due, move || tick.run());
             // A tick that is refused is dropped here.
@@ -272,16 +274,31 @@ where
                 return Ok(());
             }
             // Accepted, and dropped at once by a queue that overflowed.
-            due = self.next_due();
+            look = self.leave_out(look);
+            due = Due::At(look);
         }
     }
 
-    /// When the tick after the present one is due: by the wheel, though it may be due already.
-    fn next_due(&self) -> Due {
-        let now = self.runner.now();
-        let mut ticks = self.ticks.lock();
-        ticks.advance(now);
-        Due::At(ticks.due())
+    /// The look that was armed for then was dropped, and the tick with it, if it was due; when the next one is.
+    fn leave_out(&self, look: Moment) -> Moment {
+        let now = self.runner.reading().not_before(look);
+        let mut course = self.course.lock();
+        if course.is_due(&now) {
+            course.tick_is_over(&now);
+        }
+        course.next_look(&now)
+    }
+
+    /// Arms the next look, unless the series has ended.
+    fn go_on(self: &Arc<Self>, is_last: bool) {
+        let now = self.runner.reading();
+        let look = self.course.lock().next_look(&now);
+        // WHY by the wheel, though it may be due: a queue that is full then does not end the series, and no caller runs it in here.
+        // WHY looked at after the body is back: who stops it from now on finds it there.
+        if is_last || self.counters.is_stopped() || self.arm(Due::At(look), look).is_err() || self.counters.is_stopped()
+        {
+            self.stop();
+        }
     }
 }
 
@@ -296,23 +313,25 @@ impl Wake for Stops {
     }
 }
 
-/// One armed tick. Dropped unrun, by a shutdown or a closed runner, it ends the series.
+/// One armed look. Dropped unrun, by a shutdown or a closed runner, it ends the series.
 struct Tick {
     series: Arc<dyn Series>,
+    /// What it was armed for.
+    look: Moment,
     has_run: bool,
 }
 
 impl Tick {
     fn run(mut self) {
         self.has_run = true;
-        Arc::clone(&self.series).tick();
+        Arc::clone(&self.series).look(self.look);
     }
 }
 
 impl Drop for Tick {
     fn drop(&mut self) {
         if !self.has_run {
-            Arc::clone(&self.series).miss();
+            Arc::clone(&self.series).miss(self.look);
         }
     }
 }
@@ -327,16 +346,22 @@ where
         &self.counters
     }
 
-    fn miss(self: Arc<Self>) {
+    fn miss(self: Arc<Self>, look: Moment) {
         if !self.arming.dropped() {
             return;
         }
-        if self.counters.is_stopped() || self.arm(self.next_due()).is_err() || self.counters.is_stopped() {
+        let look = self.leave_out(look);
+        if self.counters.is_stopped() || self.arm(Due::At(look), look).is_err() || self.counters.is_stopped() {
             self.stop();
         }
     }
 
-    fn tick(self: Arc<Self>) {
+    fn look(self: Arc<Self>, look: Moment) {
+        // WHY not before: a runner of somebody else's may go by a clock of its own, and what was armed has come.
+        let now = self.runner.reading().not_before(look);
+        if !self.course.lock().is_due(&now) {
+            return self.go_on(false);
+        }
         let Some(mut body) = self.body.lock().take() else { return };
         if self.counters.is_stopped() {
             return drop(body);
@@ -348,12 +373,8 @@ where
         };
         let result = self.counters.count(result);
         *self.body.lock() = Some(body);
-        let next = self.next_due();
-        // WHY by the wheel, though it may be due: a queue that is full then does not end the series, and no caller runs it in here.
-        // WHY looked at after the body is back: who stops it from now on finds it there.
-        if is_last || self.counters.is_stopped() || self.arm(next).is_err() || self.counters.is_stopped() {
-            self.stop();
-        }
+        self.course.lock().tick_is_over(&self.runner.reading());
+        self.go_on(is_last);
         if let Err(payload) = result {
             // To the boundary of the task, which reports it.
             std::panic::resume_unwind(payload);

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::sequence::{Extras, Flush, RunnerStats, Sequence};
 use super::task_runner::{Unboxed, Unboxes};
@@ -23,7 +23,7 @@ use crate::task::handle::{Packet, TaskHandle, Waited};
 use crate::task::raw::{Erased, Runner};
 use crate::task::recent::{Recent, RecentTask};
 use crate::task::traits::{Priority, TaskTraits};
-use crate::time::Moment;
+use crate::time::{Moment, Reading};
 
 /// A virtual thread: runs its tasks in the order of posting, one at a time, so that the state they own needs no lock.
 ///
@@ -356,8 +356,8 @@ impl Target for SequencedTaskRunner {
         self.sequence().core().clock.now()
     }
 
-    fn wall(&self) -> SystemTime {
-        self.sequence().core().clock.wall()
+    fn reading(&self) -> Reading {
+        self.sequence().core().clock.reading()
     }
 }
 

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::sequence::{Extras, RunnerStats, Sequence};
 use super::sequenced::{Close, SequencedTaskRunner};
@@ -21,7 +21,7 @@ use crate::task::current::{Name, name_of};
 use crate::task::handle::{Packet, TaskHandle, Waited};
 use crate::task::recent::{Recent, RecentTask};
 use crate::task::traits::{Priority, TaskTraits};
-use crate::time::{Moment, Schedule};
+use crate::time::{Moment, Reading, Schedule};
 
 /// Which thread a [`SingleThreadTaskRunner`] gets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -297,8 +297,8 @@ impl Target for SingleThreadTaskRunner {
         self.0.now()
     }
 
-    fn wall(&self) -> SystemTime {
-        self.0.wall()
+    fn reading(&self) -> Reading {
+        self.0.reading()
     }
 }
 

@@ -5,20 +5,19 @@ use std::borrow::Cow;
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::error::{RejectReason, Rejected};
 use crate::pool::delayed::Armed;
 use crate::pool::task_builder::{Due, Refused, Spec, Target};
-use crate::pool::{DelayedTaskHandle, ThreadPool};
+use crate::pool::{DelayedTaskHandle, ThreadPool, clock_of_this_thread};
 use crate::runner::deposit::Deposit;
 use crate::runner::{ParallelTaskRunner, SequencedTaskRunner, SingleThreadTaskRunner};
-use crate::sync::unmodelled::OnceCell;
 use crate::task::current::{Name, name_of};
 use crate::task::handle::{Packet, PacketBody, Pending, TaskHandle, Waited};
 use crate::task::raw::{Body, Discard, Plain, Verdict};
 use crate::task::traits::TaskTraits;
-use crate::time::{Clock, Moment, SystemClock};
+use crate::time::{Moment, Reading};
 
 /// A closure with its post site and its name, in one box, for runners that are known only as [`TaskRunner`].
 pub struct BoxedTask {
@@ -378,11 +377,11 @@ impl<R: TaskRunner + ?Sized + 'static> Target for Arc<R> {
     }
 
     fn now(&self) -> Moment {
-        clock_here().now()
+        clock_of_this_thread().now()
     }
 
-    fn wall(&self) -> SystemTime {
-        clock_here().wall()
+    fn reading(&self) -> Reading {
+        clock_of_this_thread().reading()
     }
 }
 
@@ -390,16 +389,6 @@ impl<R: TaskRunner + ?Sized + 'static> Target for Arc<R> {
 fn behind(runner: &(impl TaskRunner + ?Sized)) -> Option<Arc<dyn Waited>> {
     let current = || if runner.is_current() { SequencedTaskRunner::current() } else { None };
     runner.waited().or_else(|| current().map(|sequence| sequence.as_waited()))
-}
-
-/// The clock of runners that do not tell theirs: the system's, unless this thread's time is virtual.
-fn clock_here() -> Arc<dyn Clock> {
-    static SYSTEM: OnceCell<Arc<SystemClock>> = OnceCell::new();
-    #[cfg(feature = "testing")]
-    if let Some(core) = crate::pool::driven::core() {
-        return Arc::clone(&core.clock);
-    }
-    Arc::clone(SYSTEM.get_or_init(|| Arc::new(SystemClock::new()))) as Arc<dyn Clock>
 }
 
 impl fmt::Debug for dyn TaskRunner + '_ {

@@ -27,7 +27,7 @@ use crate::pool::task_builder::{Due, Spec, Target};
 use crate::pool::{DelayedTaskHandle, TaskBuilder};
 use crate::sync::Mutex;
 use crate::task::panic::{catch, drop_quietly};
-use crate::time::{Moment, Schedule, Ticks};
+use crate::time::{Course, Moment, Reading, Schedule};
 
 /// A timer for the wall clock looks at it at least this often, since nobody tells when it jumps.
 const WALL_CLOCK_LOOK: Duration = Duration::from_secs(60);
@@ -216,8 +216,8 @@ enum How {
 enum Plan {
     Once,
     AtWallClock(SystemTime),
-    /// At the next tick; with the flag once more before that.
-    Repeating(Ticks, bool),
+    /// When a tick is due; with the flag once besides, whatever is due.
+    Repeating(Course, bool),
 }
 
 /// What a timer asks of itself, whatever its closure and runner.
@@ -261,31 +261,49 @@ impl<F> State<F> {
     }
 
     /// What is due after a firing: a generation, and when.
-    fn next(&mut self, fired: u64, now: Moment) -> Option<(u64, Moment)> {
+    fn next(&mut self, fired: u64, now: &Reading) -> Option<(u64, Moment)> {
         let held_back = self.held_back.take().filter(|generation| *generation == self.generation);
         if let Some(generation) = held_back {
-            return Some((generation, now));
+            return Some((generation, now.moment));
         }
         match &mut self.plan {
-            Some(Plan::Repeating(ticks, is_extra)) if self.generation == fired => {
-                if std::mem::take(is_extra) {
-                    ticks.settle(now)
-                } else {
-                    ticks.advance(now)
-                }
-                Some((fired, ticks.due()))
+            Some(Plan::Repeating(course, _)) if self.generation == fired => {
+                course.tick_is_over(now);
+                Some((fired, course.next_look(now)))
             }
             _ => None,
         }
     }
+
+    /// When to look again, if the closure is not due.
+    fn look_again(&mut self, now: &Reading) -> Option<Moment> {
+        match &mut self.plan {
+            Some(Plan::AtWallClock(time)) => {
+                let left = left_by_wall_clock(*time, now);
+                (!left.is_zero()).then(|| now.moment.saturating_add(left))
+            }
+            Some(Plan::Repeating(course, is_asked)) => {
+                // WHY both: a call that was asked for is the tick that is due, if one is.
+                let is_due = course.is_due(now);
+                let is_wanted = std::mem::take(is_asked) || is_due;
+                (!is_wanted).then(|| course.next_look(now))
+            }
+            Some(Plan::Once) | None => None,
+        }
+    }
+}
+
+/// How long it is at most until the wall clock has to be looked at; zero when it shows that time.
+fn left_by_wall_clock(time: SystemTime, now: &Reading) -> Duration {
+    time.duration_since(now.wall).unwrap_or_default().min(WALL_CLOCK_LOOK)
 }
 
 /// What a firing has to do.
 enum Turn<F> {
     /// Nothing: it is stale, or held back.
     Nothing,
-    /// Wait on, since the wall clock does not show that time yet.
-    Wait(u64, SystemTime),
+    /// Wait on, since nothing is due by the wall clock yet.
+    Wait(u64, Moment),
     Call(u64, F),
 }
 
@@ -296,7 +314,11 @@ where
 {
     /// Posts the firing of a generation.
     fn arm(self: &Arc<Self>, generation: u64, due: Due) -> Result<(), Rejected<()>> {
-        let firing = Firing { timer: Arc::downgrade(self), generation, has_begun: false };
+        let look = match due {
+            Due::Now => Moment::ORIGIN,
+            Due::At(look) => look,
+        };
+        let firing = Firing { timer: Arc::downgrade(self), generation, look, has_begun: false };
         let armed = self.runner.post_at(self.spec.clone(), due, move || firing.run());
         let armed = armed.map_err(|rejected| rejected.map(drop))?;
         let unused = {
@@ -307,48 +329,41 @@ where
         Ok(())
     }
 
-    /// When to look at the wall clock next.
-    fn look_at_wall_clock(&self, time: SystemTime) -> Due {
-        let left = time.duration_since(self.runner.wall()).unwrap_or_default();
-        self.runner.due_after(left.min(WALL_CLOCK_LOOK))
-    }
-
-    fn begin_turn(&self, generation: u64) -> Turn<F> {
-        let wall = self.runner.wall();
+    fn begin_turn(&self, generation: u64, look: Moment) -> Turn<F> {
+        // WHY not before: a runner of somebody else's may go by a clock of its own, and what was armed has come.
+        let now = self.runner.reading().not_before(look);
         let mut state = self.state.lock();
         if state.generation != generation {
             return Turn::Nothing;
-        }
-        if let Some(Plan::AtWallClock(time)) = state.plan {
-            if wall < time {
-                state.generation += 1;
-                return Turn::Wait(state.generation, time);
-            }
         }
         let Some(body) = state.body.take() else {
             state.held_back = Some(generation);
             return Turn::Nothing;
         };
         state.generation += 1;
+        if let Some(look) = state.look_again(&now) {
+            state.body = Some(body);
+            return Turn::Wait(state.generation, look);
+        }
         if !matches!(state.plan, Some(Plan::Repeating(..))) {
             state.plan = None;
         }
         Turn::Call(state.generation, body)
     }
 
-    fn fire(self: &Arc<Self>, generation: u64) {
-        let (generation, mut body) = match self.begin_turn(generation) {
+    fn fire(self: &Arc<Self>, generation: u64, look: Moment) {
+        let (generation, mut body) = match self.begin_turn(generation, look) {
             Turn::Nothing => return,
             // A refusal stops the timer and has been reported.
-            Turn::Wait(generation, time) => return drop(self.arm(generation, self.look_at_wall_clock(time))),
+            Turn::Wait(generation, look) => return drop(self.arm(generation, Due::At(look))),
             Turn::Call(generation, body) => (generation, body),
         };
         let result = catch(&mut body);
-        let now = self.runner.now();
+        let now = self.runner.reading();
         let (next, unwanted) = {
             let mut state = self.state.lock();
             let unwanted = if state.is_gone { Some(body) } else { state.body.replace(body) };
-            (state.next(generation, now), unwanted)
+            (state.next(generation, &now), unwanted)
         };
         drop_quietly(unwanted);
         if let Some((generation, due)) = next {
@@ -383,14 +398,17 @@ where
     F: FnMut() + Send + 'static,
 {
     fn begin(self: Arc<Self>, how: How) -> Result<(), Rejected<()>> {
-        let now = self.runner.now();
+        let now = self.runner.reading();
         let (plan, due) = match &how {
             How::After(delay) => (Plan::Once, self.runner.due_after(*delay)),
-            How::AtWallClock(time) => (Plan::AtWallClock(*time), self.look_at_wall_clock(*time)),
+            How::AtWallClock(time) => {
+                (Plan::AtWallClock(*time), self.runner.due_after(left_by_wall_clock(*time, &now)))
+            }
             How::Repeating(schedule) => {
-                let ticks = Ticks::begin(schedule, now);
-                let due = if ticks.due() <= now { Due::Now } else { Due::At(ticks.due()) };
-                (Plan::Repeating(ticks, false), due)
+                let course = Course::begin(schedule, &now);
+                let look = course.next_look(&now);
+                let due = if look <= now.moment { Due::Now } else { Due::At(look) };
+                (Plan::Repeating(course, false), due)
             }
         };
         let (generation, before) = {
@@ -404,16 +422,12 @@ where
     }
 
     fn fire_now(self: Arc<Self>) -> Result<bool, Rejected<()>> {
-        let now = self.runner.now();
         let (generation, before) = {
             let mut state = self.state.lock();
             let plan = match state.plan.take() {
                 None => return Ok(false),
                 // One that is due already, or runs, is that tick.
-                Some(Plan::Repeating(ticks, _)) => {
-                    let is_extra = ticks.due() > now;
-                    Plan::Repeating(ticks, is_extra)
-                }
+                Some(Plan::Repeating(course, _)) => Plan::Repeating(course, true),
                 Some(Plan::Once | Plan::AtWallClock(_)) => Plan::Once,
             };
             let before = state.retire(Some(plan));
@@ -464,6 +478,8 @@ where
 {
     timer: Weak<Shared<R, F>>,
     generation: u64,
+    /// What it was armed for.
+    look: Moment,
     has_begun: bool,
 }
 
@@ -475,7 +491,7 @@ where
     fn run(mut self) {
         self.has_begun = true;
         if let Some(timer) = self.timer.upgrade() {
-            timer.fire(self.generation);
+            timer.fire(self.generation, self.look);
         }
     }
 }

@@ -93,7 +93,7 @@ impl TickContext {
         self.tick
     }
 
-    /// The next tick comes after this interval, and so do all after it until the ticker is started anew. Of a context whose tick is over it changes nothing.
+    /// The next tick comes after this interval, and so do all after it, whatever the schedule says, until the ticker is started anew. Of a context whose tick is over it changes nothing.
     ///
     /// # Errors
     ///
@@ -127,7 +127,7 @@ fn check(interval: Duration) -> Result<(), BuildError> {
 }
 
 impl Ticker {
-    /// A ticker, stopped, on the pool of the process. `Schedule::default()` is every 30 s. A start refuses an interval of less than 1 ms, and the earliest of [several](Schedule::any).
+    /// A ticker, stopped, on the pool of the process. `Schedule::default()` is every 30 s. A start refuses an interval of less than 1 ms.
     pub fn new<F>(schedule: impl Into<Schedule>, tick: F) -> Self
     where
         F: FnMut(&TickContext) -> TaskResult + Send + 'static,
@@ -171,8 +171,7 @@ impl Ticker {
     unit_methods!();
 
     fn check(&self) -> Result<(), ServiceError> {
-        let many = || BuildError::new("schedule", "any", "a ticker has one rhythm");
-        Ok(check(self.schedule.only_period().ok_or_else(many)?)?)
+        Ok(self.schedule.shortest_period().map_or(Ok(()), check)?)
     }
 
     fn make(&self) -> impl Fn(Lease) -> TaskSpec {

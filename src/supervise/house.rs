@@ -47,7 +47,7 @@ use super::subscriber::Subscriber;
 use super::task::{ERRORS_MAX, Task, TaskStatus};
 use super::watchdog::Watch;
 use crate::task::current::Name;
-use crate::time::{Moment, Schedule};
+use crate::time::{Course, Moment, Schedule};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -65,7 +65,7 @@ pub(super) enum Phase {
 /// What is in the calendar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Timer {
-    /// The next run may start.
+    /// The next run may start, or its schedule is to be looked at.
     Start,
     AttemptTimeout,
     MaxRuntime,
@@ -99,6 +99,10 @@ pub(super) struct Entry {
     pub(super) turn: u64,
     pub(super) slot: Option<Name>,
     pub(super) schedule: Option<Schedule>,
+    /// How far it has come in its schedule, since its life began.
+    pub(super) course: Option<Course>,
+    /// The next run repeats one that failed.
+    pub(super) is_retry: bool,
     pub(super) start_delay: Duration,
     pub(super) phase: Phase,
     pub(super) has_place: bool,
@@ -118,8 +122,6 @@ pub(super) struct Entry {
     pub(super) failures: u32,
     pub(super) last_delay: Option<Duration>,
     pub(super) record: Record,
-    /// When the tick of a schedule was due.
-    pub(super) due: Option<Moment>,
     pub(super) has_begun: bool,
     /// The present run has said that it has started up.
     pub(super) is_ready: bool,
@@ -225,6 +227,8 @@ impl Entry {
             turn: order,
             slot: new.slot,
             schedule: new.schedule,
+            course: None,
+            is_retry: false,
             start_delay: new.start_delay,
             phase: Phase::Place,
             has_place: false,
@@ -239,7 +243,6 @@ impl Entry {
             failures: 0,
             last_delay: None,
             record,
-            due: None,
             has_begun: false,
             is_ready: false,
             parent: new.parent,
@@ -393,7 +396,7 @@ impl House {
                 entry.dates.retain(|(_, date)| *date != key);
             }
             match timer {
-                Timer::Start => self.want_run(fx, id),
+                Timer::Start => self.rest_is_over(fx, id),
                 Timer::AttemptTimeout => self.stop_run(fx, id, StopReason::AttemptTimeout),
                 Timer::MaxRuntime => _ = self.stop(fx, id, StopReason::MaxRuntime),
                 Timer::Grace => self.grace_is_over(fx, id),

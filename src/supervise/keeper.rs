@@ -9,6 +9,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::body;
 use super::context::Run;
@@ -28,7 +29,7 @@ use crate::task::cancel::CancelToken;
 use crate::task::current::Name;
 use crate::task::panic::drop_quietly;
 use crate::task::traits::TaskTraits;
-use crate::time::Moment;
+use crate::time::{Moment, Reading};
 
 /// What is done after the lock.
 pub(super) enum Effect {
@@ -48,10 +49,16 @@ pub(super) enum Effect {
 /// The effects of one change, and when it is made.
 pub(super) struct Fx {
     pub(super) now: Moment,
+    wall: SystemTime,
     effects: Vec<Effect>,
 }
 
 impl Fx {
+    /// When, for schedules.
+    pub(super) fn reading(&self) -> Reading {
+        Reading { moment: self.now, wall: self.wall }
+    }
+
     pub(super) fn push(&mut self, effect: Effect) {
         self.effects.push(effect);
     }
@@ -91,7 +98,8 @@ impl Keeper {
     pub(super) fn act<R>(self: &Arc<Self>, f: impl FnOnce(&mut House, &mut Fx) -> R) -> R {
         let (answer, effects, wanted) = {
             let mut house = self.house.lock();
-            let mut fx = Fx { now: self.pool.now(), effects: Vec::new() };
+            let Reading { moment: now, wall } = self.pool.reading();
+            let mut fx = Fx { now, wall, effects: Vec::new() };
             let answer = f(&mut house, &mut fx);
             house.work_off(&mut fx);
             (answer, fx.effects, house.wanted_alarm())

@@ -13,7 +13,7 @@ use super::keeper::{Effect, Fx};
 use super::outcome::{Outcome, OutcomeKind, RunEnd, RunError, SharedError};
 use super::restart::{Exit, Next, decide};
 use super::spec::{TaskId, Work};
-use crate::time::Moment;
+use crate::time::{Course, Moment, Reading};
 
 /// How a run is taken to have ended: by itself, or by what it was stopped for.
 pub(super) struct Ended {
@@ -34,21 +34,39 @@ impl House {
     /// A task has its place: its first run comes now, or when its time has come.
     pub(super) fn begin_life(&mut self, fx: &mut Fx, id: TaskId) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        let first = fx.now.saturating_add(entry.start_delay);
-        let due = entry.schedule.as_ref().map_or(first, |schedule| schedule.first(first));
-        entry.due = Some(due);
+        entry.course = None;
+        entry.is_retry = false;
+        let due = fx.now.saturating_add(entry.start_delay);
         self.rest_until(fx, id, due);
     }
 
     /// The next run comes then.
     fn rest_until(&mut self, fx: &mut Fx, id: TaskId, due: Moment) {
         if due <= fx.now {
-            return self.want_run(fx, id);
+            return self.rest_is_over(fx, id);
         }
+        self.rest(id, due);
+    }
+
+    fn rest(&mut self, id: TaskId, until: Moment) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         entry.phase = Phase::Rest;
         entry.show();
-        self.at(id, Timer::Start, due);
+        self.at(id, Timer::Start, until);
+    }
+
+    /// What a task has rested for has come: a run, or a look at its schedule, which may find that no tick is due yet.
+    pub(super) fn rest_is_over(&mut self, fx: &mut Fx, id: TaskId) {
+        let now = fx.reading();
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        if let Some(schedule) = entry.schedule.as_ref().filter(|_| !entry.is_retry) {
+            let course = entry.course.get_or_insert_with(|| Course::begin(schedule, &now));
+            if !course.is_due(&now) {
+                let look = course.next_look(&now);
+                return self.rest(id, look);
+            }
+        }
+        self.want_run(fx, id);
     }
 
     /// The next run may come now: if the task is not paused, and there is a permit.
@@ -282,9 +300,9 @@ impl House {
         if self.live(id, generation).is_none() {
             return;
         }
-        let schedule = self.entries.get_mut(&id).and_then(|entry| entry.schedule.as_mut());
-        if let Some(schedule) = schedule {
-            schedule.change_period(period);
+        let course = self.entries.get_mut(&id).and_then(|entry| entry.course.as_mut());
+        if let Some(course) = course {
+            course.change_period(period);
         }
     }
 
@@ -312,7 +330,8 @@ impl House {
             entry.failures = 0;
             entry.last_delay = None;
         }
-        match entry.next(now, ended.exit) {
+        entry.is_retry = false;
+        match entry.next(&fx.reading(), ended.exit) {
             Next::Finish => self.finish(fx, id, ended.outcome),
             Next::Exhausted => {
                 let retries = entry.failures;
@@ -321,10 +340,10 @@ impl House {
             }
             Next::RestartAfter(delay) => {
                 fx.drop_later(ended.outcome);
-                let due = now.saturating_add(delay);
-                entry.due = entry.schedule.as_ref().map(|schedule| schedule.next(entry.due.unwrap_or(now), now));
+                // WHY for a tick only now: what is to come by the wall clock may be further away than the next look at it.
+                let until = if entry.course.is_some() { now } else { now.saturating_add(delay) };
                 self.emit(fx, id, |_| EventKind::Waiting { delay });
-                self.rest_until(fx, id, due);
+                self.rest_until(fx, id, until);
             }
             next @ Next::RestartAfterBackoff => self.retry(fx, id, next, ended),
         }
@@ -356,6 +375,7 @@ impl House {
         let dice = &mut self.dice;
         let delay = entry.settings.backoff.delay(entry.failures, entry.last_delay, &mut || dice.throw());
         entry.last_delay = Some(delay);
+        entry.is_retry = true;
         entry.failures = entry.failures.saturating_add(1);
         let (delay, retry) = (delay.max(slow.unwrap_or_default()), entry.failures);
         self.counts.retried += 1;
@@ -416,11 +436,11 @@ impl House {
 
 impl Entry {
     /// What comes after a run that ended like this; a tick of a schedule is followed by the next.
-    fn next(&self, now: Moment, exit: Exit) -> Next {
-        match &self.schedule {
-            Some(schedule) if exit == Exit::Success => {
-                let due = schedule.next(self.due.unwrap_or(now), now);
-                Next::RestartAfter(now.until(due))
+    fn next(&mut self, now: &Reading, exit: Exit) -> Next {
+        match &mut self.course {
+            Some(course) if exit == Exit::Success => {
+                course.tick_is_over(now);
+                Next::RestartAfter(course.due_in(now).unwrap_or(Duration::MAX))
             }
             _ => decide(self.settings.restart, exit, self.failures, self.settings.max_retries),
         }

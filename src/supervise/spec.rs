@@ -219,12 +219,8 @@ impl<T: Send + 'static> TaskSpec<T> {
     pub(super) fn validate(&self) -> Result<(), BuildError> {
         let said = &self.0.said;
         said.wishes.validate()?;
-        match said.schedule.as_ref().map(Schedule::only_period) {
-            Some(None) => return Err(BuildError::new("schedule", "any", "a periodic task has one rhythm")),
-            Some(Some(period)) if period.is_zero() => {
-                return Err(BuildError::new("schedule", "0ns", "the period must be longer than zero"));
-            }
-            _ => {}
+        if said.schedule.as_ref().and_then(Schedule::shortest_period) == Some(Duration::ZERO) {
+            return Err(BuildError::new("schedule", "0ns", "the period must be longer than zero"));
         }
         let replaces = matches!(said.wishes.on_stuck, Some(OnStuck::Replace { .. }));
         let body = self.0.body.lock();
@@ -289,8 +285,8 @@ impl<T: Send + 'static> TaskSpec<T> {
 impl TaskSpec<()> {
     /// A closure that is run at each tick of a schedule, never overlapping itself. A failure is retried by the policy, then the schedule goes on.
     ///
-    /// The first tick comes after one period, unless the schedule says [`initial_delay`](Schedule::initial_delay). It has one rhythm: submitting a task with
-    /// [`Schedule::any`] is [`SubmitError::Invalid`], and so is one with a period of zero.
+    /// The first tick comes when the schedule says so, after one period say, unless there is an [`initial_delay`](Schedule::initial_delay). A period of zero is refused at the submission.
+    /// A [restart](crate::TaskControl::restart) by hand is the next tick, before its time.
     pub fn periodic<F>(name: impl Into<Cow<'static, str>>, schedule: impl Into<Schedule>, body: F) -> Self
     where
         F: FnMut(&TaskContext) -> TaskResult + Send + 'static,

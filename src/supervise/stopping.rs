@@ -173,6 +173,9 @@ impl House {
             Phase::Rest => {
                 entry.failures = 0;
                 entry.last_delay = None;
+                if let Some(course) = &mut entry.course {
+                    course.take_next(&fx.reading());
+                }
                 self.want_run(fx, id);
             }
             _ => {}

@@ -19,9 +19,7 @@ pub(super) struct VirtualClock {
 
 impl VirtualClock {
     pub(super) fn new() -> Self {
-        // WHY this day: any would do; one that is the same for every run, past the year 2000 and before a change of daylight saving time.
-        let wall_origin = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600);
-        Self { monotonic: ManualClock::new(Moment::ORIGIN), wall_origin: Mutex::new(wall_origin) }
+        Self { monotonic: ManualClock::new(Moment::ORIGIN), wall_origin: Mutex::new(time::wall_origin()) }
     }
 
     pub(super) fn elapsed(&self) -> Duration {
@@ -61,8 +59,8 @@ impl time::Clock for VirtualClock {
 /// A clock that a test moves by hand, for a pool with threads of its own.
 ///
 /// The delays of a pool that is built with it ([`ThreadPoolBuilder::clock`](crate::ThreadPoolBuilder::clock)) end when the clock is
-/// [advanced](Self::advance). Waits with a time limit still use real time. For time and order under full control see
-/// [`TestEnvironment`](super::TestEnvironment).
+/// [advanced](Self::advance). Its wall clock, by which cron schedules go, begins on 2026-01-01 at 00:00 UTC and goes on with it. Waits with a time limit still use
+/// real time. For time and order under full control see [`TestEnvironment`](super::TestEnvironment).
 ///
 /// ```
 /// use overstrand::ThreadPool;
@@ -119,6 +117,10 @@ impl fmt::Debug for Manual {
 impl time::Clock for Manual {
     fn now(&self) -> Moment {
         time::Clock::now(&self.clock)
+    }
+
+    fn wall(&self) -> SystemTime {
+        time::Clock::wall(&self.clock)
     }
 
     fn goes_by_itself(&self) -> bool {

@@ -3,7 +3,9 @@
 //! Words: a *moment* is a number of nanoseconds since the *origin* of the clock that told it; moments of different clocks have
 //! nothing to do with one another. [`Moment::NEVER`] lies after every moment that a clock tells.
 //!
-//! Invariants: a clock never goes back. Arithmetic saturates: any `Duration` is legal, one beyond the end of time means never (DLY-4).
+//! A *wall time* is what people read from the clock on the wall. It is apart from all that: somebody may set it forward or back.
+//!
+//! Invariants: a clock never goes back, but for its wall time. Arithmetic saturates: any `Duration` is legal, one beyond the end of time means never (DLY-4).
 //!
 //! Limits: time is told for 584 years from the origin. [`SystemClock`] is as fine as the system's monotonic clock and, on Linux,
 //! stands still while the machine is suspended.
@@ -57,6 +59,21 @@ fn whole_nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// What a clock tells at one look.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    pub(crate) moment: Moment,
+    /// The time of day and its date, which people set: it may go back, and leap.
+    pub(crate) wall: SystemTime,
+}
+
+impl Reading {
+    /// The same, for who knows that this moment has come.
+    pub(crate) fn not_before(self, moment: Moment) -> Self {
+        Self { moment: self.moment.max(moment), ..self }
+    }
+}
+
 /// Wakes who sleeps by a clock; false when nobody is left to wake.
 pub(crate) type Wake = Box<dyn Fn() -> bool + Send>;
 
@@ -66,8 +83,11 @@ pub(crate) trait Clock: Send + Sync + Debug {
     fn now(&self) -> Moment;
 
     /// The time of day, which may jump.
-    fn wall(&self) -> SystemTime {
-        wall()
+    fn wall(&self) -> SystemTime;
+
+    /// All that it tells.
+    fn reading(&self) -> Reading {
+        Reading { moment: self.now(), wall: self.wall() }
     }
 
     /// False when somebody moves it, so that no wait in the system's time ends when it should.
@@ -97,6 +117,19 @@ impl Clock for SystemClock {
     fn now(&self) -> Moment {
         Moment::ORIGIN.saturating_add(instant().saturating_duration_since(self.origin))
     }
+
+    fn wall(&self) -> SystemTime {
+        system_time()
+    }
+}
+
+/// The reading that every wall time of the system clock comes from.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where the wall clock is read; who asks is ready for its leaps"
+)]
+fn system_time() -> SystemTime {
+    SystemTime::now()
 }
 
 /// The reading that every moment of the system clock comes from.
@@ -105,10 +138,11 @@ fn instant() -> Instant {
     Instant::now()
 }
 
-/// The system's time of day.
-#[expect(clippy::disallowed_methods, reason = "the one place where timers read the system's wall clock")]
-fn wall() -> SystemTime {
-    SystemTime::now()
+/// What a wall clock shows that a test moves, when its monotonic clock begins: 2026-01-01, 00:00 UTC.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn wall_origin() -> SystemTime {
+    // WHY this day: any would do; one that is the same for every run, past the year 2000 and before a change of daylight saving time.
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600)
 }
 
 /// A clock that stands still until somebody moves it; it can only be moved forward.
@@ -142,5 +176,9 @@ impl Clock for ManualClock {
     fn now(&self) -> Moment {
         // Relaxed: see `nanos`.
         Moment(self.nanos.load(Ordering::Relaxed))
+    }
+
+    fn wall(&self) -> SystemTime {
+        wall_origin() + Duration::from_nanos(self.now().0)
     }
 }

@@ -1,25 +1,36 @@
-//! When something that repeats is due next. Pure: it reads no clock.
-//!
-//! Witnessed by `tests::*`.
+//! When something that repeats is due, as it is said. How far one has come is a [`Course`](super::Course).
 #![forbid(unsafe_code)]
 
+use std::sync::Arc;
 use std::time::Duration;
+#[cfg(feature = "cron")]
+use std::time::SystemTime;
 
-use super::Moment;
+use super::Reading;
+use super::beat::{Beat, Rhythm};
+use super::course::Pace;
+#[cfg(feature = "cron")]
+use super::cron::Cron;
+#[cfg(feature = "cron")]
+use super::upcoming::Upcoming;
+#[cfg(feature = "cron")]
+use super::wall_beat::WallBeat;
+#[cfg(feature = "cron")]
+use crate::error::BuildError;
 
 /// The rhythm when nothing else is said.
 const DEFAULT_PERIOD: Duration = Duration::from_secs(30);
 
-/// What happens to ticks of a fixed rate whose time went by while the task was late or still running (DLY-6).
+/// What happens to ticks whose time went by while the task was late or still running (DLY-6).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MissedTicks {
     /// They are left out; the next tick is the next one of the rhythm. The default.
     #[default]
     Skip,
-    /// The rhythm begins anew: the next tick is one period from now.
+    /// The rhythm begins anew: the next tick is one period from now. For a cron schedule, whose instants cannot be moved, the same as `Skip`.
     Delay,
-    /// They are made up for, one right after the other, but no more than so many; older ones are left out.
+    /// They are made up for, one right after the other, but no more than so many, and of a cron schedule no more than 1,000; older ones are left out.
     Burst(u32),
 }
 
@@ -36,171 +47,176 @@ pub enum MissedTicks {
 /// let catching_up = Schedule::every(Duration::from_millis(40)).missed(MissedTicks::Burst(3));
 /// assert_ne!(catching_up, Schedule::fixed_delay(Duration::from_millis(40)));
 /// ```
+///
+/// With the feature `cron` there are schedules by the wall clock too: `Schedule::cron`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
-    rhythm: Rhythm,
-    period: Duration,
-    missed: MissedTicks,
-    initial: Option<Duration>,
-    /// Not empty for the earliest of several, whose own rhythm does not count then.
-    parts: Vec<Schedule>,
+    kind: Kind,
+    /// `None` leaves it to each of those that are combined.
+    missed: Option<MissedTicks>,
+    first: Option<Duration>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rhythm {
-    Rate,
-    Delay,
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Kind {
+    Beat(Rhythm, Duration),
+    Any(Arc<[Schedule]>),
+    #[cfg(feature = "cron")]
+    Cron(Arc<Cron>),
 }
 
 impl Schedule {
     /// A fixed rate: every period, counted from the first tick, however long the ticks take.
     #[must_use]
     pub const fn every(period: Duration) -> Self {
-        Self { rhythm: Rhythm::Rate, period, missed: MissedTicks::Skip, initial: None, parts: Vec::new() }
+        Self::of(Kind::Beat(Rhythm::Rate, period))
     }
 
     /// A fixed pause between the end of one tick and the start of the next.
     #[must_use]
     pub const fn fixed_delay(pause: Duration) -> Self {
-        Self { rhythm: Rhythm::Delay, period: pause, missed: MissedTicks::Skip, initial: None, parts: Vec::new() }
+        Self::of(Kind::Beat(Rhythm::Pause, pause))
     }
 
-    /// The earliest of several: each has its own rhythm and treats its missed ticks its own way; ticks that fall together are one. None at all: never.
+    const fn of(kind: Kind) -> Self {
+        Self { kind, missed: Some(MissedTicks::Skip), first: None }
+    }
+
+    /// Several at once: a tick is due whenever it is for one of them. Those that are due when a tick starts share it. With none there is no tick.
+    ///
+    /// Each keeps its own settings; what is said of the whole afterwards holds for all of them.
     ///
     /// ```
-    /// use overstrand::{MissedTicks, Schedule};
+    /// use overstrand::Schedule;
     /// use std::time::Duration;
     ///
-    /// let hourly = Schedule::every(Duration::from_secs(3_600)).missed(MissedTicks::Burst(1));
-    /// let often = Schedule::fixed_delay(Duration::from_secs(7));
-    /// let either = Schedule::any([hourly, often]).initial_delay(Duration::ZERO);
-    /// # drop(either);
+    /// let often = Schedule::every(Duration::from_secs(60));
+    /// let soon = Schedule::fixed_delay(Duration::from_secs(45)).initial_delay(Duration::ZERO);
+    /// let both = Schedule::any([often, soon]);
     /// ```
     #[must_use]
     pub fn any(schedules: impl IntoIterator<Item = Self>) -> Self {
-        Self { parts: schedules.into_iter().collect(), ..Self::every(Duration::MAX) }
+        Self { kind: Kind::Any(schedules.into_iter().collect()), missed: None, first: None }
     }
 
-    /// What happens to missed ticks of a fixed rate; a fixed delay misses none. The parts of [`any`](Self::any) keep what was said of each.
+    /// What happens to missed ticks; a fixed delay misses none.
     #[must_use]
     pub const fn missed(mut self, missed: MissedTicks) -> Self {
-        self.missed = missed;
+        self.missed = Some(missed);
         self
     }
 
-    /// The first tick comes after this, instead of one period; that of each part for [`any`](Self::any). Zero: at once.
+    /// The first tick comes after this, by the monotonic clock, instead of when the schedule says. Zero: at once.
     #[must_use]
     pub const fn initial_delay(mut self, delay: Duration) -> Self {
-        self.initial = Some(delay);
+        self.first = Some(delay);
         self
     }
 
-    /// The parts of parts; an initial delay of the whole is one of each.
-    fn flatten(&self, initial: Option<Duration>, into: &mut Vec<Self>) {
-        if self.parts.is_empty() {
-            into.push(Self { initial, ..self.clone() });
-        }
-        for part in &self.parts {
-            part.flatten(initial.or(part.initial), into);
-        }
-    }
-
-    fn period(&self) -> Duration {
-        self.period.max(Duration::from_nanos(1))
-    }
-
-    /// The period of the one rhythm; `None` for the earliest of several.
-    pub(crate) fn only_period(&self) -> Option<Duration> {
-        self.parts.is_empty().then_some(self.period)
-    }
-
-    /// The same rhythm with another period.
-    pub(crate) fn change_period(&mut self, period: Duration) {
-        self.period = period;
-    }
-
-    /// When the first tick is due.
-    pub(crate) fn first(&self, now: Moment) -> Moment {
-        now.saturating_add(self.initial.unwrap_or_else(|| self.period()))
-    }
-
-    /// When the next tick is due, after one that was due at `due` and ended `now`; in the past for a tick that is made up for.
-    pub(crate) fn next(&self, due: Moment, now: Moment) -> Moment {
-        match self.rhythm {
-            Rhythm::Delay => now.saturating_add(self.period()),
-            Rhythm::Rate => self.settle(due.saturating_add(self.period()), now),
+    /// The shortest period of its rates and pauses; `None` when there are none.
+    pub(crate) fn shortest_period(&self) -> Option<Duration> {
+        match &self.kind {
+            Kind::Beat(_, period) => Some(*period),
+            Kind::Any(schedules) => schedules.iter().filter_map(Self::shortest_period).min(),
+            #[cfg(feature = "cron")]
+            Kind::Cron(_) => None,
         }
     }
 
-    /// When a tick comes that was to come at `next`: as said, unless that has been missed.
-    fn settle(&self, next: Moment, now: Moment) -> Moment {
-        if next > now {
-            return next;
-        }
-        let period = self.period();
-        match self.missed {
-            _ if self.rhythm == Rhythm::Delay => now.saturating_add(period),
-            MissedTicks::Skip => after(next, period, now),
-            MissedTicks::Delay => now.saturating_add(period),
-            MissedTicks::Burst(most) => {
-                let missed = 1 + next.until(now).as_nanos() / period.as_nanos();
-                let left_out = missed.saturating_sub(u128::from(most));
-                if left_out == missed { after(next, period, now) } else { add_periods(next, period, left_out) }
+    /// Begins all parts of it.
+    pub(super) fn begin(&self, now: &Reading, paces: &mut Vec<Pace>) {
+        self.begin_with(self.missed, self.first, now, paces);
+    }
+
+    fn begin_with(&self, missed: Option<MissedTicks>, first: Option<Duration>, now: &Reading, paces: &mut Vec<Pace>) {
+        let missed_here = missed.unwrap_or_default();
+        match &self.kind {
+            Kind::Beat(rhythm, period) => {
+                paces.push(Pace::Beat(Beat::begin(*rhythm, *period, missed_here, first, now.moment)));
             }
+            Kind::Any(schedules) => {
+                for schedule in schedules.iter() {
+                    schedule.begin_with(missed.or(schedule.missed), first.or(schedule.first), now, paces);
+                }
+            }
+            #[cfg(feature = "cron")]
+            Kind::Cron(cron) => paces.push(Pace::Wall(WallBeat::begin(cron, missed_here, first, now))),
         }
     }
 }
 
-/// A schedule on its way: when each of its parts is due next.
-#[derive(Clone, Debug)]
-pub(crate) struct Ticks {
-    parts: Vec<(Schedule, Moment)>,
-}
-
-impl Ticks {
-    /// Before the first tick.
-    pub(crate) fn begin(schedule: &Schedule, now: Moment) -> Self {
-        let mut parts = Vec::new();
-        schedule.flatten(schedule.initial, &mut parts);
-        let parts = parts.into_iter().map(|part| {
-            let first = part.first(now);
-            (part, first)
-        });
-        Self { parts: parts.collect() }
+/// By the wall clock (feature `cron`).
+#[cfg(feature = "cron")]
+impl Schedule {
+    /// Whenever the wall clock shows what a cron pattern names, in UTC unless a [time zone](Self::in_time_zone) is said.
+    ///
+    /// Five fields (minute, hour, day of the month, month, day of the week), or six with the second in front of them. Fields have numbers, `*`, ranges `1-5`, lists `1,3`,
+    /// steps `*/5`, and names of months and days; `L`, `W`, `#` as in [croner](https://docs.rs/croner); `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`. If both kinds of days
+    /// are restricted, either will do.
+    ///
+    /// ```
+    /// use overstrand::Schedule;
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// let noon_in_berlin = Schedule::cron("0 12 * * *")?.in_time_zone("Europe/Berlin")?;
+    /// let new_year = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600);
+    /// let next = noon_in_berlin.upcoming(new_year).next();
+    /// assert_eq!(next, Some(new_year + Duration::from_secs(11 * 3600)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Guarantees (SUP-16)
+    ///
+    /// - *Each time once.* A civil time (what the wall clock of the zone shows) has at most one tick. When clocks are put back, the times that come twice have their tick the first
+    ///   time. A schedule like `*/5 * * * *` therefore pauses for the hour that is repeated; say it in UTC, or as a [rate](Self::every), if it must not.
+    /// - *None is lost to a gap.* When clocks are put forward, the times that are left out have theirs at the first instant after the gap: one for all of them, and for that instant itself.
+    /// - *Set back, the wall clock fires nothing twice*: instants that it has passed while the schedule was running are not due again. *Set forward*, or after the machine
+    ///   was asleep, the tick that it should have had meanwhile comes late; more than one only if [`MissedTicks::Burst`] asks for it.
+    /// - Never early by the wall clock. A clock that is set is noticed within 60 seconds: while such a schedule is in use there is a look at the clock at least that often, which is a task
+    ///   of its runner, and counted as one.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`] for what is no pattern, and for one that names no day that there is.
+    pub fn cron(pattern: &str) -> Result<Self, BuildError> {
+        Ok(Self::of(Kind::Cron(Arc::new(Cron::parse(pattern)?))))
     }
 
-    /// When the next tick is due.
-    pub(crate) fn due(&self) -> Moment {
-        self.parts.iter().map(|part| part.1).min().unwrap_or(Moment::NEVER)
+    /// The time zone by whose civil time the cron pattern goes, by its name in the tz database, such as `Europe/Berlin`; of several combined, all cron patterns. The
+    /// rules are those that the system's database has now.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`] for an unknown zone, where there is no database, and for a schedule that does not go by the wall clock.
+    pub fn in_time_zone(self, name: &str) -> Result<Self, BuildError> {
+        let zone = super::cron::zone(name)?;
+        self.with_zone(&zone)
+            .ok_or_else(|| BuildError::new("in_time_zone", name, "only a cron schedule has a time zone"))
     }
 
-    /// Goes on to the next tick, after the one that was due and ended `now`.
-    pub(crate) fn advance(&mut self, now: Moment) {
-        let fired = self.due();
-        for (part, due) in self.parts.iter_mut().filter(|part| part.1 <= fired) {
-            *due = part.next(*due, now);
-        }
-        self.settle(now);
+    /// `None` when there is no cron pattern in it.
+    fn with_zone(&self, zone: &jiff::tz::TimeZone) -> Option<Self> {
+        let kind = match &self.kind {
+            Kind::Beat(..) => return None,
+            Kind::Cron(cron) => Kind::Cron(Arc::new(cron.in_zone(zone))),
+            Kind::Any(schedules) => {
+                if schedules.iter().all(|schedule| schedule.with_zone(zone).is_none()) {
+                    return None;
+                }
+                let in_zone = |schedule: &Self| schedule.with_zone(zone).unwrap_or_else(|| schedule.clone());
+                Kind::Any(schedules.iter().map(in_zone).collect())
+            }
+        };
+        Some(Self { kind, ..self.clone() })
     }
 
-    /// Leaves out what went by until `now` without a tick.
-    pub(crate) fn settle(&mut self, now: Moment) {
-        // WHY not those of just now: nobody has had a chance to miss them.
-        for (part, due) in self.parts.iter_mut().filter(|part| part.1 < now) {
-            *due = part.settle(*due, now);
-        }
+    /// When its ticks will be, if it begins at `after`, ticks take no time, and nobody sets the clock.
+    #[must_use]
+    pub fn upcoming(&self, after: SystemTime) -> Upcoming {
+        Upcoming::new(self, after)
     }
-}
-
-/// The first tick of the rhythm that comes after now.
-fn after(next: Moment, period: Duration, now: Moment) -> Moment {
-    let missed = 1 + next.until(now).as_nanos() / period.as_nanos();
-    add_periods(next, period, missed)
-}
-
-fn add_periods(from: Moment, period: Duration, periods: u128) -> Moment {
-    let nanos = period.as_nanos().saturating_mul(periods);
-    from.saturating_add(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
 }
 
 impl Default for Schedule {
@@ -213,96 +229,5 @@ impl Default for Schedule {
 impl From<Duration> for Schedule {
     fn from(period: Duration) -> Self {
         Self::every(period)
-    }
-}
-
-#[cfg(all(test, not(any(overstrand_loom, overstrand_shuttle))))]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn at(millis: u64) -> Moment {
-        Moment::ORIGIN.saturating_add(Duration::from_millis(millis))
-    }
-
-    fn every(millis: u64) -> Schedule {
-        Schedule::every(Duration::from_millis(millis))
-    }
-
-    #[test]
-    fn rate_keeps_its_rhythm_and_a_delay_its_pause() {
-        assert_eq!(every(10).first(at(5)), at(15));
-        assert_eq!(every(10).initial_delay(Duration::ZERO).first(at(5)), at(5));
-        assert_eq!(every(10).next(at(10), at(13)), at(20));
-        assert_eq!(Schedule::fixed_delay(Duration::from_millis(10)).next(at(10), at(13)), at(23));
-    }
-
-    #[test]
-    fn missed_ticks_are_skipped_delayed_or_made_up_for() {
-        assert_eq!(every(10).next(at(10), at(47)), at(50));
-        assert_eq!(every(10).next(at(10), at(20)), at(30), "a tick that is due now has been missed by this one");
-        assert_eq!(every(10).missed(MissedTicks::Delay).next(at(10), at(47)), at(57));
-        assert_eq!(every(10).missed(MissedTicks::Burst(9)).next(at(10), at(47)), at(20));
-        assert_eq!(every(10).missed(MissedTicks::Burst(2)).next(at(10), at(47)), at(30));
-        assert_eq!(every(10).missed(MissedTicks::Burst(0)).next(at(10), at(47)), at(50));
-    }
-
-    #[test]
-    fn earliest_of_several_keeps_each_rhythm() {
-        let ticks_of = |schedule: &Schedule, takes: u64| {
-            let mut ticks = Ticks::begin(schedule, at(0));
-            let mut now = at(0);
-            let mut seen = Vec::new();
-            for _ in 0..7 {
-                now = now.max(ticks.due());
-                seen.push(now.as_nanos() / 1_000_000);
-                now = now.saturating_add(Duration::from_millis(takes));
-                ticks.advance(now);
-            }
-            seen
-        };
-        let both = Schedule::any([every(3), Schedule::any([every(5)])]);
-        assert_eq!(ticks_of(&both, 0), [3, 5, 6, 9, 10, 12, 15]);
-        assert_eq!(ticks_of(&both, 4), [3, 9, 15, 20, 25, 30, 35], "at 7 that of 5 has been missed, and that of 6");
-        let making_up = Schedule::any([every(3), every(5).missed(MissedTicks::Burst(1))]);
-        assert_eq!(ticks_of(&making_up, 4)[..3], [3, 7, 11], "but may be made up for");
-        assert_eq!(ticks_of(&both.clone().initial_delay(Duration::ZERO), 0)[..4], [0, 3, 5, 6]);
-        let pause = Schedule::any([every(10), Schedule::fixed_delay(Duration::from_millis(4))]);
-        assert_eq!(ticks_of(&pause, 1)[..4], [4, 9, 10, 14]);
-        assert_eq!(Ticks::begin(&Schedule::any([]), at(1)).due(), Moment::NEVER);
-        let mut extra = Ticks::begin(&both, at(0));
-        extra.settle(at(4));
-        assert_eq!(extra.due(), at(5));
-    }
-
-    #[test]
-    fn any_period_is_legal() {
-        let never = Schedule::every(Duration::MAX);
-        assert_eq!(never.first(at(1)), Moment::NEVER);
-        assert_eq!(never.next(at(1), at(2)), Moment::NEVER);
-        assert!(Schedule::every(Duration::ZERO).next(at(1), at(2)) > at(2));
-    }
-
-    proptest! {
-        #[test]
-        fn next_tick_of_a_rate_is_on_its_grid(
-            period in 1_u64..1_000, due in 0_u64..1_000, late in 0_u64..10_000, most in 0_u32..5,
-        ) {
-            let now = at(due + late);
-            let skip = every(period).next(at(due), now);
-            prop_assert!(skip > now && skip <= now.saturating_add(Duration::from_millis(period)));
-            let burst = every(period).missed(MissedTicks::Burst(most)).next(at(due), now);
-            prop_assert!(burst > at(due) && burst <= skip);
-            for next in [skip, burst] {
-                prop_assert_eq!(at(due).until(next).as_millis() as u64 % period, 0);
-            }
-            // Made up for one after the other, a burst has no more ticks in the past than allowed.
-            let (mut made_up, mut tick) = (0, burst);
-            while tick <= now {
-                made_up += 1;
-                tick = tick.saturating_add(Duration::from_millis(period));
-            }
-            prop_assert!(made_up <= most);
-        }
     }
 }

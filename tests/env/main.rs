@@ -12,6 +12,8 @@
 //! | `edges` | edges of calls, traits and parallel runners |
 //! | `edges_of_time` | edges of order, time and place |
 //! | `cells` | values that open on one sequence |
+//! | `cron` | schedules by the wall clock (SUP-16) |
+//! | `cron_zones` | the same around every change of clocks, against a model |
 //! | `day` | the logic of an example over a virtual day |
 //! | `forgotten` | what a dropped environment fails the test for |
 //! | `dump` | what dumps tell of runners, and for how long nothing has moved |
@@ -49,6 +51,7 @@
 //! | `waits` | waits in all their forms |
 //! | `repeating` | tasks that repeat, tokens that end them |
 //! | `timers` | delayed tasks that are taken back, timers |
+//! | `retry` | helpers that wait, the circuit breaker |
 //! | `mixed` | the big scenario, and the core's promises over seeds |
 
 mod basics;
@@ -57,6 +60,10 @@ mod bounds;
 mod cells;
 mod conformance;
 mod control;
+#[cfg(feature = "cron")]
+mod cron;
+#[cfg(feature = "cron")]
+mod cron_zones;
 mod day;
 mod dump;
 mod edges;
@@ -82,6 +89,7 @@ mod pumps;
 mod recent;
 mod repeating;
 mod replies;
+mod retry;
 mod scopes;
 mod seeds;
 mod services;

@@ -1,6 +1,9 @@
-//! Clocks and the wheel: sentences about each, and the wheel against a sorted list.
+//! Clocks, the wheel and schedules: sentences about each, and the wheel against a sorted list.
 #![forbid(unsafe_code)]
 
+mod course;
+#[cfg(feature = "cron")]
+mod cron;
 mod model;
 mod unit;
 
