@@ -187,7 +187,8 @@ pub enum SubmitReason {
     Limit,
 }
 
-/// Any error of this crate.
+/// Any error of building, posting, waiting and submitting, for functions that meet several. Services and resumable jobs have errors of their own: [`ServiceError`](crate::ServiceError),
+/// [`JobError`](crate::JobError).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
