@@ -103,13 +103,14 @@ pub enum JoinError {
     /// The pool shut down before it started.
     #[error("the pool was shut down before the task ran")]
     ShutDown,
-    /// It belongs to the sequence that asks, and so could only run after the asking is over.
+    /// It belongs to the sequence that asks, and so could only run after the asking is over; or the caller holds a fence of the pool. To go on with the result without waiting:
+    /// [`TaskHandle::then_on`](crate::TaskHandle::then_on), or a reply.
     #[error("waiting for it here would be waiting for oneself")]
     WouldDeadlock,
     /// It was never accepted.
     #[error("the task was not accepted: {0}")]
     Rejected(RejectReason),
-    /// The state that it was for could not be built, or a panic left it unusable.
+    /// The state that it was for could not be built, or a panic left it unusable, for good, but for [`SequenceBound::rebuilding`](crate::SequenceBound::rebuilding).
     #[error("the state is poisoned")]
     Poisoned(#[source] Option<Arc<dyn StdError + Send + Sync>>),
     /// Somebody has it already.
@@ -121,7 +122,7 @@ pub enum JoinError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum WaitError {
-    /// The caller is part of what it would wait for.
+    /// The caller is part of what it would wait for, or holds a fence that keeps it from ending: wait on a thread of your own, or drop the fence.
     #[error("waiting for it here would be waiting for oneself")]
     WouldDeadlock,
     /// The time is over.
@@ -190,7 +191,8 @@ pub enum SubmitReason {
     Limit,
 }
 
-/// Any error of this crate.
+/// Any error of building, posting, waiting and submitting, for functions that meet several. Services and resumable jobs have errors of their own: [`ServiceError`](crate::ServiceError),
+/// [`JobError`](crate::JobError).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -9,10 +9,22 @@
 //! | priority | how urgent a task is: three classes |
 //! | ripe | its delay is over |
 //! | idle | nothing left to run |
-//! | run, attempt | one go of a supervised body; it has a generation |
+//! | run | one go of a supervised body; its generation counts all of them, its attempt begins anew after a success |
 //!
-//! Start with [`ThreadPool`] and [`SequencedTaskRunner`]; results are [`TaskHandle`]s, cancelling is [`CancelToken`], and what shutdown means for a task is
-//! said by its [`TaskTraits`]. What must be kept alive is given to a [`Supervisor`].
+//! | for | take |
+//! |---|---|
+//! | closures, results | [`ThreadPool`], [`TaskHandle`]; urgency, and what shutdown means: [`TaskTraits`] |
+//! | an order, state without a lock | [`SequencedTaskRunner`], [`SequenceBound`] |
+//! | a limit | [`ParallelTaskRunner`] |
+//! | one computation on many workers, borrowing | [`ThreadPool::post_job`], [`ThreadPool::scope`] |
+//! | one real thread, or your own | [`SingleThreadTaskRunner`], [`MainThreadTaskRunner`] |
+//! | later, again and again | [`ThreadPool::post_delayed_task`], [`ThreadPool::post_repeating_task`], [`Timer`] |
+//! | futures | [`ThreadPool::spawn_future`] |
+//! | calling work off | [`CancelToken`], [`TaskTracker`] |
+//! | what must be kept alive | [`Supervisor`], [`TaskSpec`] |
+//! | what is started and stopped by hand | [`Service`], [`Ticker`] |
+//! | long work that makes room and goes on later | [`JobExecutor`], [`Job`] |
+//! | tests of all this | `testing::TestEnvironment` |
 //!
 //! ```
 //! use overstrand::{TaskTraits, ThreadPool};
@@ -27,7 +39,10 @@
 //! # }
 //! ```
 //!
-//! The promises, numbered, and the reasons are in `DESIGN.md`.
+//! Features, all off by default: `testing` for the module of that name, `signals` for `Supervisor::run_until_signal`, `crossbeam-workers` for worker deques by
+//! crossbeam-deque.
+//!
+//! Numbers like POST-2 are those of the promises in `DESIGN.md`, which also has the reasons.
 #![deny(clippy::allow_attributes, clippy::allow_attributes_without_reason)]
 
 mod error;

@@ -62,6 +62,7 @@ const DEFAULT_CAPACITY: usize = 100;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 /// let pool = ThreadPool::builder().workers(1).build()?;
+/// // One worker in all: it serves every class, so a job of class `BestEffort` is asked to make room on it.
 /// let jobs = JobExecutor::builder(&pool).ui_workers(1).build()?;
 /// let sum = Job::stateful("sum", (0_u64, 0_u64), |(row, total), cx| {
 ///     *row += 1;

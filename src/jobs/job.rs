@@ -48,7 +48,8 @@ impl JobLane {
 
 /// A job: a state, and a step that is called with it until it is done; for a [`JobExecutor`](crate::JobExecutor).
 ///
-/// A step does a bounded piece of work and says what comes next. It should look at [`JobContext::should_yield`], and yield then.
+/// A step does a bounded piece of work and says what comes next. It should look at [`JobContext::should_yield`], and yield then. A body that many workers run at once is another thing:
+/// [`ThreadPool::post_job`](crate::ThreadPool::post_job).
 ///
 /// | setting | default |
 /// |---|---|
@@ -86,8 +87,10 @@ impl<S: Send + 'static, T: Send + 'static, R: 'static> Job<S, T, R> {
         self
     }
 
-    /// It begins with the state that the store has for `key`, if there is one. It is saved there when it yields, and when a cancel or a shutdown ends it between two steps; the state
-    /// is removed when it is done. If it cannot be saved or restored, that is the job's error: [`JobError::Store`](crate::JobError::Store). One that cannot be removed is logged.
+    /// It begins with the state that the store has for `key`, if there is one. It is saved there when it yields, asked or not, and when a cancel or a shutdown ends it between two steps: to lose
+    /// little when the process dies, yield now and then. The state is removed when the job is done; when a step fails or panics, what was saved last stays.
+    ///
+    /// If it cannot be restored, or saved at a yield, that is the job's error: [`JobError::Store`](crate::JobError::Store). One that cannot be removed, or saved at the end, is logged.
     #[must_use]
     pub fn saved_in(mut self, store: Arc<dyn StateStore>, key: impl Into<Cow<'static, str>>) -> Self
     where

@@ -6,6 +6,19 @@
 //!  delayed ─► timer ─► (ripe) ─► core                   └─► stand-ins             staff: who stands in for whom
 //!                └─ driven by service, which also drives stall                    shutdown: what is waited for
 //! ```
+//!
+//! | file | the question it answers |
+//! |---|---|
+//! | `core`, `wrap`, `target`, `task_builder` | how does a task get from a poster to a worker? |
+//! | `worker`, `select`, `slot` | what does a worker run next, and what do others see of it? |
+//! | `idle`, `staff`, `blocking`, `patrol` | who sleeps, who stands in, who is looked after? |
+//! | `timer`, `delayed`, `deadline`, `service` | what is due, and who brings it? |
+//! | `home`, `pump` | which threads belong to a runner, or to you? |
+//! | `shutdown`, `sweep`, `discard`, `dormant`, `endings` | how does it end, and what becomes of what is left? |
+//! | `fence`, `pause`, `restrict`, `bound` | what may not start, or not wait? |
+//! | `ledger`, `waits` | what adds up, and who waits for nothing to be left? |
+//! | `observe`, `dump`, `roster`, `recent`, `stall` | what does it tell? |
+//! | `builder`, `global`, `driven` | how is it made, for the process, for a test? |
 #![forbid(unsafe_code)]
 
 pub(crate) mod blocking;

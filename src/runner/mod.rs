@@ -1,4 +1,19 @@
 //! How work is posted: the runners, and what tasks can learn about theirs.
+//!
+//! | file | the question it answers |
+//! |---|---|
+//! | `lane` | who may run the tasks of a sequence, and when it is idle; read first |
+//! | `sequence`, `sequenced` | a lane that a pool gives turns to; its handle |
+//! | `single`, `main_thread` | sequences with a thread of their own, or yours |
+//! | `slots`, `group`, `parallel` | how many tasks of a parallel runner run: the word, what is behind it, the handle |
+//! | `crew`, `job` | how many workers one body has: the word, the handle |
+//! | `task_runner`, `current`, `listed` | any runner; the one that runs now; what a dump is told |
+//! | `barrier`, `sync_call`, `scope` | who waits: for a parallel runner, for a turn, for tasks that borrow |
+//! | `repeating`, `arming`, `timer` | what comes again |
+//! | `futures`, `polled` | what is polled |
+//! | `reply`, `deposit`, `then`, `fan_in` | what follows a task |
+//! | `owned`, `weak_bound`, `sequence_local`, `sequence_cell`, `drop_on` | what belongs to a sequence |
+//! | `tracker`, `one_shot_event`, `event_bus` | what belongs together, what waits for an event, who hears of it |
 #![forbid(unsafe_code)]
 
 mod arming;

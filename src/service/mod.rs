@@ -8,6 +8,8 @@
 //! | `ticker` | [`Ticker`]: a function that is called by a schedule |
 //! | `unit` | what both are: turns of start and stop, what is seen of them |
 //! | `error` | [`ServiceError`] |
+//!
+//! Witnessed by `tests/env/services.rs`, `tests/env/tickers.rs`.
 #![forbid(unsafe_code)]
 
 mod error;

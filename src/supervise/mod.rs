@@ -19,6 +19,8 @@
 //! | `task`, `supervisor` | the handles |
 //! | `event`, `subscriber` | what is told, and to whom |
 //! | `signals` | when does a daemon end? |
+//!
+//! Witnessed by `tests/env/supervise_*.rs`; the policies by `tests`, cell by cell.
 #![forbid(unsafe_code)]
 
 mod admission;

@@ -174,7 +174,7 @@ macro_rules! settings_methods {
             self
         }
 
-        /// What happens when a run ignores its cancel past its grace (SUP-2a).
+        /// What happens when a run ignores its cancel past its grace (SUP-2a); the next waits for it if nothing is said.
         pub fn on_stuck(mut self, what: $crate::supervise::OnStuck) -> Self {
             self.wishes().on_stuck = Some(what);
             self

@@ -49,8 +49,10 @@ const DEFAULT_EVENTS: usize = 1024;
 ///
 /// # Not guaranteed
 ///
-/// A blocking body is never stopped by force: one that ignores its cancel is *stuck*, and named. As many blocking runs go on at once as the pool may have threads
-/// ([`max_threads`](crate::ThreadPoolBuilder::max_threads)); more wait for a worker.
+/// A blocking body is never stopped by force: one that ignores its cancel is *stuck*, and named. Its pool waits for it, too, when it is shut down or its last
+/// handle dropped; [`shutdown_timeout`](crate::ThreadPool::shutdown_timeout) waits no longer than it is told, and then only the end of the process helps.
+///
+/// As many blocking runs go on at once as the pool may have threads ([`max_threads`](crate::ThreadPoolBuilder::max_threads)); more wait for a worker.
 ///
 /// # Defaults
 ///
@@ -64,6 +66,7 @@ const DEFAULT_EVENTS: usize = 1024;
 /// | `backoff` | 100 ms |
 /// | `intensity` | more than 10 restarts in 60 s: a pause of 30 s |
 /// | `grace` | 60 s |
+/// | `on_stuck` | [`Wait`](crate::OnStuck::Wait) |
 /// | `watchdog`, `attempt_timeout`, `max_runtime`, `healthy_after` | none |
 ///
 /// # Examples
@@ -263,7 +266,7 @@ impl Supervisor {
         tasks.into_iter().map(|task| task.outcome().join().map_err(Error::from)).collect()
     }
 
-    /// Waits for SIGINT or SIGTERM, then [shuts down](Self::shutdown). Until the first call nothing listens to signals.
+    /// Waits for SIGINT or SIGTERM, then [shuts down](Self::shutdown). Until the first call nothing listens to signals. Needs the feature `signals`.
     ///
     /// # Errors
     ///

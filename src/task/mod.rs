@@ -8,6 +8,7 @@
 //! | `loan` | closures that borrow, lent for one call. *unsafe* |
 //! | `panic` | the two panic boundaries |
 //! | `handle` | the result, and cancelling before the start |
+//! | `answer`, `promise` | a result on its way, as data; one that somebody owes |
 //! | `flat` | a result that is in itself one |
 //! | `cancel` | asking running work to stop |
 //! | `recent` | a ring of the tasks that ended last |

@@ -125,7 +125,7 @@ impl TaskTraits {
 
     /// The task may wait for something outside the process: files, the network, another program.
     ///
-    /// Recorded with the task and shown in reports; it does not change where the task runs.
+    /// It is a note for readers and changes nothing: what blocks is told to the pool by [`blocking`](crate::blocking), or by [`long_running`](Self::long_running).
     #[must_use]
     pub const fn may_block(mut self) -> Self {
         self.may_block = true;
@@ -134,7 +134,7 @@ impl TaskTraits {
 
     /// The task is expected to run for long, perhaps as long as the program.
     ///
-    /// Recorded with the task; such a task is never reported as a stall.
+    /// While it runs, another thread takes its worker's place, up to [`max_threads`](crate::ThreadPoolBuilder::max_threads) (BLK-2). It is never reported as a stall.
     #[must_use]
     pub const fn long_running(mut self) -> Self {
         self.long_running = true;

@@ -45,9 +45,10 @@
 //!
 //! # Code that blocks
 //!
-//! In *plain* mode everything runs on the test's thread. A task may wait, for a handle or a token: others run meanwhile on top of its stack, which is enough unless two waits
-//! overlap. With [`baton`](TestEnvironmentBuilder::baton) each worker has a thread of its own, of which one at a time runs. Waits by other means, a channel of
-//! the standard library say, are declared with [`wait_until`].
+//! In *plain* mode everything runs on the test's thread. A task may wait, for a handle or a token: others run meanwhile on top of its stack. That is not enough when two
+//! waits overlap, or one outlasts the call of the test, as in supervised loops and services: then the test fails, as a deadlock maybe. With
+//! [`baton`](TestEnvironmentBuilder::baton) each worker has a thread of its own, of which one at a time runs. Waits by other means, a channel of the standard library say,
+//! are declared with [`wait_until`].
 //!
 //! # Faults
 //!

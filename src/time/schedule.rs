@@ -36,7 +36,8 @@ pub enum MissedTicks {
 
 /// When something that repeats is due.
 ///
-/// Any `Duration` is legal: a period of zero counts as one nanosecond, one beyond the end of time means never.
+/// Any `Duration` is legal for tasks that repeat: a period of zero counts as one nanosecond, one beyond the end of time means never. Supervised tasks refuse a period of zero,
+/// tickers one below 1 ms.
 ///
 /// ```
 /// use overstrand::{MissedTicks, Schedule};
