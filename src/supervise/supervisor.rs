@@ -354,7 +354,8 @@ impl Supervisor {
         Subscription::new(Box::new(OfSupervisor(subscriber)))
     }
 
-    /// Ends all tasks and waits for them (SUP-13): nothing is accepted any more, all are cancelled, each has its grace, then futures are dropped, and what is stuck is named.
+    /// Ends all tasks and waits for them (SUP-13): nothing is accepted any more, all are cancelled, each has its grace, then futures are dropped, and what is stuck is named. Every outcome has been
+    /// delivered when this returns.
     ///
     /// May be called from several threads and again; every caller gets the same report.
     ///
@@ -367,7 +368,11 @@ impl Supervisor {
             return Err(WaitError::WouldDeadlock);
         }
         keeper.act(|house, fx| house.close(fx));
-        let look = || keeper.act(|house, _| house.stuck_names().map(|stuck| (stuck, house.counts)));
+        let look = || {
+            keeper.act(|house, _| {
+                house.stuck_names().filter(|_| keeper.has_delivered()).map(|stuck| (stuck, house.counts))
+            })
+        };
         let Some((stuck, counts)) = keeper.ends.wait_until(look, Wait::on("the end of supervised tasks")) else {
             return Err(WaitError::TimedOut);
         };
