@@ -185,6 +185,9 @@ pub enum SubmitReason {
     /// As many wait for the slot as may.
     #[error("too many wait for the slot")]
     Limit,
+    /// Its token is signalled.
+    #[error("its token is signalled")]
+    Cancelled,
 }
 
 /// Any error of this crate.
