@@ -189,6 +189,9 @@ pub enum SubmitReason {
     /// As many wait for the slot as may.
     #[error("too many wait for the slot")]
     Limit,
+    /// Its token is signalled.
+    #[error("its token is signalled")]
+    Cancelled,
 }
 
 /// Any error of building, posting, waiting and submitting, for functions that meet several. Services and resumable jobs have errors of their own: [`ServiceError`](crate::ServiceError),

@@ -147,6 +147,16 @@ impl Limit {
     }
 }
 
+/// A point at which a test environment lets something else go on first, if it is asked to.
+#[inline]
+#[cfg_attr(not(feature = "testing"), expect(unused_variables, reason = "only a driver asks where it is"))]
+pub(crate) fn yield_at(name: &'static str) {
+    #[cfg(feature = "testing")]
+    if let Some(driver) = driver::current() {
+        driver.yield_at(name);
+    }
+}
+
 /// When a wait ends, by the clock that it is measured with.
 enum Parking {
     Thread(Deadline),

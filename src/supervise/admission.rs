@@ -19,9 +19,6 @@ use crate::error::SubmitReason;
 use crate::task::current::Name;
 use crate::zoo;
 
-/// How many may wait for their turn in one slot.
-const SLOT_QUEUE_MAX: usize = 100;
-
 /// A key that is in use.
 pub(super) struct Slot {
     pub(super) owner: TaskId,
@@ -76,7 +73,7 @@ impl House {
         if let Some((slot, admission)) = slot {
             return match admission {
                 Admission::DropIfRunning => Err(SubmitReason::SlotBusy),
-                Admission::Queue if slot.pending.len() >= SLOT_QUEUE_MAX => Err(SubmitReason::Limit),
+                Admission::Queue if slot.pending.len() >= self.limits.slot_max => Err(SubmitReason::Limit),
                 Admission::Queue | Admission::Replace => Ok(Accepted::Slot),
             };
         }

@@ -4,13 +4,14 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Weak};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use super::keeper::Keeper;
-use super::outcome::{RunEnd, SharedError};
+use super::outcome::{RunEnd, SelfCancelled, SharedError};
 use super::spec::TaskId;
 use crate::error::TaskResult;
 use crate::sync::Mutex;
@@ -87,6 +88,12 @@ impl Run {
     pub(super) fn take_beat(&self) -> bool {
         // Relaxed: a sign of life publishes nothing.
         self.beat.swap(false, Ordering::Relaxed)
+    }
+
+    /// The same, and changes nothing.
+    pub(super) fn has_beaten(&self) -> bool {
+        // Relaxed: as above.
+        self.beat.load(Ordering::Relaxed)
     }
 
     /// Has the future of this run dropped where it is polled.
@@ -242,6 +249,42 @@ impl TaskContext {
         async move {
             token.child_with_timeout(time).cancelled().await;
             !token.is_cancelled()
+        }
+    }
+
+    /// Gives up a future when this run shall end: its value, or [`SelfCancelled`] once the run is told to stop, which `?` passes on. The future is dropped then, and not polled again, also when its value would be there
+    /// by now.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// # use overstrand::{Outcome, Supervisor, TaskContext, TaskSpec, ThreadPool};
+    /// let pool = ThreadPool::builder().workers(1).build()?;
+    /// let supervisor = Supervisor::builder(&pool).build()?;
+    /// let mail = TaskSpec::future("mail", |cx: TaskContext| async move {
+    ///     cx.ready();
+    ///     let letter: u32 = cx.run_until_cancelled(std::future::pending()).await?;
+    ///     Ok(letter)
+    /// });
+    /// let mail = supervisor.submit(mail)?;
+    /// mail.wait_ready(std::time::Duration::from_secs(60))?;
+    /// assert!(mail.cancel(), "at once, and not after its grace");
+    /// assert!(matches!(mail.outcome().join()?, Outcome::Cancelled));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use = "futures do nothing unless polled"]
+    pub fn run_until_cancelled<F: Future>(
+        &self,
+        future: F,
+    ) -> impl Future<Output = Result<F::Output, SelfCancelled>> + use<F> {
+        let mut cancelled = self.0.token.cancelled();
+        async move {
+            let mut future = pin!(future);
+            poll_fn(|context| match Pin::new(&mut cancelled).poll(context) {
+                Poll::Ready(()) => Poll::Ready(Err(SelfCancelled)),
+                Poll::Pending => future.as_mut().poll(context).map(Ok),
+            })
+            .await
         }
     }
 }

@@ -135,7 +135,7 @@ pub enum EventKind {
     /// It was accepted, and will never run.
     #[expect(missing_docs, reason = "the field is why")]
     Rejected { reason: Rejection },
-    /// The outcome was delivered.
+    /// The task has its outcome, which is delivered: perhaps a moment after this is heard.
     #[expect(missing_docs, reason = "the field is which one")]
     Finished { outcome: OutcomeKind },
     /// It has physically ended: name, slot and place are free.

@@ -46,6 +46,7 @@ use super::spec::{TaskId, Work};
 use super::subscriber::Subscriber;
 use super::task::{ERRORS_MAX, Task, TaskStatus};
 use super::watchdog::Watch;
+use crate::task::cancel::Cancelled;
 use crate::task::current::Name;
 use crate::time::{Course, Moment, Schedule};
 
@@ -129,6 +130,8 @@ pub(super) struct Entry {
     pub(super) parent: Option<TaskId>,
     pub(super) group: Option<Group>,
     pub(super) ended: Option<Outcome>,
+    /// Stops it when a token of the user is signalled.
+    pub(super) bound: Option<Box<Cancelled>>,
     dates: Vec<(Timer, (Moment, u64))>,
 }
 
@@ -154,6 +157,8 @@ pub(super) struct Limits {
     /// How many may wait for a place, and how long.
     pub(super) queue: Option<(usize, Duration)>,
     pub(super) events_max: usize,
+    /// How many may wait behind the one that has a slot.
+    pub(super) slot_max: usize,
     pub(super) ties: TieBreak,
 }
 
@@ -248,6 +253,7 @@ impl Entry {
             parent: new.parent,
             group: new.group,
             ended: None,
+            bound: None,
             dates: Vec::new(),
         }
     }

@@ -4,6 +4,14 @@
 //! carries it out when the lock is free. So no user code runs, nothing of the user is dropped and no thread is woken under the lock, and no order between effects of
 //! two changes is relied on: each acts on an object of its own run or task.
 //!
+//! # The end of a task
+//!
+//! Its outcome and its removal may belong to two changes, and two threads carry them out: one finds the grace of a run over, the other is the run, which returns just then. Whoever sees that the task
+//! has ended must find its outcome. So each of the two leaves its mark in the task's view, and the one that finds the other's there shows the end. The keeper counts outcomes that are decided and not yet delivered, for who
+//! asks about all tasks: counted up under the lock of the house, down after the delivery, before the bell.
+//!
+//! Witnessed by `ended_task_has_its_outcome` in `tests/env/supervise_races.rs` and `tests/it/supervision.rs`.
+//!
 //! There is one timer, armed for the earliest date in the house's calendar.
 #![forbid(unsafe_code)]
 
@@ -15,16 +23,17 @@ use super::body;
 use super::context::Run;
 use super::house::House;
 use super::outcome::{Outcome, Settle};
+use super::report::SupervisorReport;
 use super::spec::Work;
 use super::subscriber::Subscriber;
-use super::supervisor::SupervisorReport;
-use super::task::{Task, TaskStatus};
-use crate::park::Bell;
+use super::task::{Task, TaskStatus, View};
+use crate::park::{Bell, yield_at};
 use crate::pool::DelayedTaskHandle;
 use crate::pool::endings::Ending;
 use crate::pool::target::PoolAnchor;
 use crate::pool::task_builder::{Due, Spec, Target};
 use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::task::cancel::CancelToken;
 use crate::task::current::Name;
 use crate::task::panic::drop_quietly;
@@ -36,10 +45,10 @@ pub(super) enum Effect {
     Start(Arc<Run>, Work, TaskTraits),
     Cancel(CancelToken),
     Abort(Arc<Run>),
-    Settle(Arc<dyn Settle>, Outcome),
+    Settle(Arc<Task>, Arc<dyn Settle>, Outcome),
     /// Something changed that somebody may wait for.
     Ring(Arc<Task>),
-    /// Its handles may see that it has ended: its outcome has been delivered before.
+    /// It is out of the house: its handles may see that it has ended, once its outcome has been delivered.
     Ended(Arc<Task>),
     Serve(Arc<Subscriber>),
     Drop(Box<dyn Any + Send>),
@@ -51,12 +60,18 @@ pub(super) struct Fx {
     pub(super) now: Moment,
     wall: SystemTime,
     effects: Vec<Effect>,
+    outcomes: usize,
 }
 
 impl Fx {
     /// When, for schedules.
     pub(super) fn reading(&self) -> Reading {
         Reading { moment: self.now, wall: self.wall }
+    }
+
+    pub(super) fn settle(&mut self, task: &Arc<Task>, answer: Arc<dyn Settle>, outcome: Outcome) {
+        self.outcomes += 1;
+        self.push(Effect::Settle(Arc::clone(task), answer, outcome));
     }
 
     pub(super) fn push(&mut self, effect: Effect) {
@@ -76,6 +91,8 @@ pub(super) struct Keeper {
     /// Rings when a task has ended, or is stuck.
     pub(super) ends: Bell,
     pub(super) report: Mutex<Option<SupervisorReport>>,
+    /// Outcomes that are decided, and not yet delivered.
+    undelivered: AtomicUsize,
 }
 
 /// The one timer.
@@ -91,7 +108,14 @@ struct Alarm {
 
 impl Keeper {
     pub(super) fn new(pool: PoolAnchor, house: House) -> Self {
-        Self { pool, house: Mutex::new(house), alarm: Mutex::default(), ends: Bell::new(), report: Mutex::new(None) }
+        Self {
+            pool,
+            house: Mutex::new(house),
+            alarm: Mutex::default(),
+            ends: Bell::new(),
+            report: Mutex::new(None),
+            undelivered: AtomicUsize::new(0),
+        }
     }
 
     /// Changes or asks the house, then carries out what that calls for.
@@ -99,9 +123,13 @@ impl Keeper {
         let (answer, effects, wanted) = {
             let mut house = self.house.lock();
             let Reading { moment: now, wall } = self.pool.reading();
-            let mut fx = Fx { now, wall, effects: Vec::new() };
+            let mut fx = Fx { now, wall, effects: Vec::new(), outcomes: 0 };
             let answer = f(&mut house, &mut fx);
             house.work_off(&mut fx);
+            if fx.outcomes > 0 {
+                // Relaxed: the lock of the house orders it against who asks.
+                self.undelivered.fetch_add(fx.outcomes, Ordering::Relaxed);
+            }
             (answer, fx.effects, house.wanted_alarm())
         };
         for effect in effects {
@@ -118,20 +146,18 @@ impl Keeper {
             Effect::Start(run, work, traits) => body::start(self, run, work, traits),
             Effect::Cancel(token) => token.cancel(),
             Effect::Abort(run) => run.abort(),
-            Effect::Settle(settle, outcome) => settle.settle(outcome),
+            Effect::Settle(task, answer, outcome) => {
+                yield_at("before an outcome");
+                answer.settle(outcome);
+                // ORDER keeper.delivered: Release; who finds nothing undelivered finds the outcome; pairs with keeper.looks.
+                self.undelivered.fetch_sub(1, Ordering::Release);
+                self.mark(&task, |view| view.is_settled = true);
+            }
             Effect::Ring(task) => {
                 task.bell.ring();
                 self.ends.ring();
             }
-            Effect::Ended(task) => {
-                {
-                    let mut view = task.view.lock();
-                    view.status = TaskStatus::Ended;
-                    view.began = None;
-                }
-                task.bell.ring();
-                self.ends.ring();
-            }
+            Effect::Ended(task) => self.mark(&task, |view| view.is_removed = true),
             Effect::Serve(subscriber) => subscriber.serve(),
             Effect::Drop(value) => _ = drop_quietly(value),
             Effect::AbortProcess(name) => {
@@ -139,6 +165,27 @@ impl Keeper {
                 std::process::abort();
             }
         }
+    }
+
+    /// One of the two marks of the end of a task; the second shows the end.
+    fn mark(&self, task: &Task, mark: impl FnOnce(&mut View)) {
+        {
+            let mut view = task.view.lock();
+            mark(&mut view);
+            if !(view.is_settled && view.is_removed) {
+                return;
+            }
+            view.status = TaskStatus::Ended;
+            view.began = None;
+        }
+        task.bell.ring();
+        self.ends.ring();
+    }
+
+    /// True when every outcome that was decided has been delivered; asked under the lock of the house.
+    pub(super) fn has_delivered(&self) -> bool {
+        // ORDER keeper.looks: Acquire; pairs with keeper.delivered.
+        self.undelivered.load(Ordering::Acquire) == 0
     }
 
     /// Has the house look at its calendar at that moment, and at no other.

@@ -400,14 +400,14 @@ impl House {
         }
         let Some(answer) = entry.answer.take() else { return fx.drop_later(outcome) };
         entry.phase = Phase::Over;
-        let (work, rank) = (entry.work.take(), entry.rank());
+        let (task, work, rank) = (Arc::clone(&entry.task), entry.work.take(), entry.rank());
         // It waits for nothing any more, also if some of it has not returned.
         self.waiting.remove(&rank);
         self.permits.remove(&rank);
         for timer in [Timer::Start, Timer::MaxRuntime, Timer::QueueTimeout] {
             self.strike(id, timer);
         }
-        fx.push(Effect::Settle(answer, outcome));
+        fx.settle(&task, answer, outcome);
         fx.drop_later(work);
         self.counts.completed += u64::from(kind == OutcomeKind::Completed);
         self.counts.failed += u64::from(kind.is_failure());

@@ -16,7 +16,7 @@
 //! | `admission`, `life`, `stopping`, `watchdog`, `group` | who gets in; how runs begin and end; how they are stopped; who is silent; who belongs together |
 //! | `keeper` | what is done after the lock, and the one timer |
 //! | `body`, `halt` | runs, as tasks of the pool; bodies that are told to stop by a function |
-//! | `task`, `supervisor` | the handles |
+//! | `task`, `supervisor`, `report` | the handles, and what they tell |
 //! | `event`, `subscriber` | what is told, and to whom |
 //! | `signals` | when does a daemon end? |
 //!
@@ -36,6 +36,7 @@ mod intensity;
 mod keeper;
 mod life;
 mod outcome;
+mod report;
 mod restart;
 mod settings;
 #[cfg(feature = "signals")]
@@ -56,8 +57,9 @@ pub use event::{Event, EventKind, EventWriter, StopReason, Subscribe, TracingSub
 pub(crate) use halt::Halves;
 pub use intensity::Exhausted;
 pub use outcome::{ErrorRecord, Fatal, Outcome, OutcomeKind, Rejection, RunError, SelfCancelled, SharedError};
+pub use report::{SupervisorReport, SupervisorStats, TaskInfo};
 pub use restart::RestartPolicy;
 pub use settings::OnStuck;
 pub use spec::{Admission, Strategy, SubmitError, TaskId, TaskSpec};
-pub use supervisor::{Supervisor, SupervisorBuilder, SupervisorReport, SupervisorStats, TaskInfo};
+pub use supervisor::{Supervisor, SupervisorBuilder};
 pub use task::{SupervisedTask, TaskControl, TaskStatus};

@@ -14,6 +14,7 @@ use super::outcome::Answer;
 use super::settings::{OnStuck, Wishes, settings_methods};
 use crate::error::{BoxError, BuildError, Error, SubmitReason, TaskResult};
 use crate::sync::Mutex;
+use crate::task::cancel::CancelToken;
 use crate::task::current::{Name, name_of};
 use crate::time::Schedule;
 
@@ -41,7 +42,7 @@ impl fmt::Display for TaskId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Admission {
-    /// It waits for its turn, first come, first served; at most 100 wait. For what must all be done.
+    /// It waits for its turn, first come, first served; at most [`slot_capacity`](crate::SupervisorBuilder::slot_capacity) wait. For what must all be done.
     Queue,
     /// The one that has the slot is told to stop, and this one comes next, when that has really ended. One that waits to replace it is superseded. For what only counts
     /// when it is new.
@@ -98,6 +99,7 @@ pub(super) struct Said {
     pub(super) slot: Option<(Name, Admission)>,
     pub(super) schedule: Option<Schedule>,
     pub(super) start_delay: Duration,
+    pub(super) token: Option<CancelToken>,
 }
 
 pub(super) struct Inner<T> {
@@ -153,6 +155,7 @@ impl<T: Send + 'static> TaskSpec<T> {
             slot: None,
             schedule: None,
             start_delay: Duration::ZERO,
+            token: None,
         };
         Self(Box::new(Inner { said, body: Mutex::new(body) }))
     }
@@ -206,6 +209,27 @@ impl<T: Send + 'static> TaskSpec<T> {
     /// The first run starts this much later. Zero, as if nothing is said: at once.
     pub fn start_delay(mut self, delay: Duration) -> Self {
         self.0.said.start_delay = delay;
+        self
+    }
+
+    /// It is stopped for good when that token is signalled, as by [`remove`](crate::TaskControl::remove), wherever it stands: running, pausing, waiting for a place. The token of each run is another one.
+    ///
+    /// Submitting it when the token is signalled already is [`SubmitError::Cancelled`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// # use overstrand::{CancelToken, Outcome, Supervisor, TaskContext, TaskSpec, ThreadPool};
+    /// let pool = ThreadPool::builder().workers(1).build()?;
+    /// let (supervisor, session) = (Supervisor::builder(&pool).build()?, CancelToken::new());
+    /// let mail = TaskSpec::blocking("mail", |cx: &TaskContext| Ok(cx.token().wait())).token(&session);
+    /// let mail = supervisor.submit(mail)?;
+    /// session.cancel();
+    /// assert!(matches!(mail.outcome().join()?, Outcome::Cancelled));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn token(mut self, token: &CancelToken) -> Self {
+        self.0.said.token = Some(token.clone());
         self
     }
 
@@ -353,6 +377,8 @@ pub enum SubmitError<T = ()> {
     ShutDown(TaskSpec<T>),
     /// As many wait for the slot as may.
     Limit(TaskSpec<T>),
+    /// Its token is signalled.
+    Cancelled(TaskSpec<T>),
     /// A setting makes no sense.
     Invalid(TaskSpec<T>, BuildError),
 }
@@ -365,6 +391,7 @@ impl<T> SubmitError<T> {
             SubmitReason::SlotBusy => Self::SlotBusy(spec),
             SubmitReason::ShutDown => Self::ShutDown(spec),
             SubmitReason::Limit => Self::Limit(spec),
+            SubmitReason::Cancelled => Self::Cancelled(spec),
         }
     }
 
@@ -376,6 +403,7 @@ impl<T> SubmitError<T> {
             | Self::SlotBusy(spec)
             | Self::ShutDown(spec)
             | Self::Limit(spec)
+            | Self::Cancelled(spec)
             | Self::Invalid(spec, _) => spec,
         }
     }
@@ -388,6 +416,7 @@ impl<T> SubmitError<T> {
             Self::SlotBusy(_) => SubmitReason::SlotBusy,
             Self::ShutDown(_) => SubmitReason::ShutDown,
             Self::Limit(_) => SubmitReason::Limit,
+            Self::Cancelled(_) => SubmitReason::Cancelled,
             Self::Invalid(_, error) => return Err(error),
         })
     }
@@ -399,6 +428,7 @@ impl<T> SubmitError<T> {
             | Self::SlotBusy(spec)
             | Self::ShutDown(spec)
             | Self::Limit(spec)
+            | Self::Cancelled(spec)
             | Self::Invalid(spec, _) => &spec.0.said.name,
         }
     }

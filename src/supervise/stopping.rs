@@ -4,22 +4,52 @@
 //! is polled; a blocking run cannot be stopped, and is *stuck*.
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::task::Wake;
 use std::time::Duration;
 
 use super::event::{EventKind, StopReason};
 use super::group::Then;
 use super::house::{House, Phase, Timer};
-use super::keeper::{Effect, Fx};
+use super::keeper::{Effect, Fx, Keeper};
 use super::life::{Ended, stopped_for};
 use super::outcome::Rejection;
 use super::restart::{Next, decide};
 use super::settings::OnStuck;
 use super::spec::TaskId;
+use crate::task::cancel::CancelToken;
 use crate::zoo;
 
 /// How long a future that is dropped by force has to be polled: one that blocks inside its poll is stuck like any other.
 const ABORT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Stops a task for good when its token is signalled.
+struct Stops {
+    keeper: Weak<Keeper>,
+    id: TaskId,
+}
+
+impl Wake for Stops {
+    fn wake(self: Arc<Self>) {
+        if let Some(keeper) = self.keeper.upgrade() {
+            keeper.act(|house, fx| house.stop(fx, self.id, StopReason::Cancelled));
+        }
+    }
+}
+
+/// Has a task stopped when that token is signalled, from now on.
+pub(super) fn stop_with(keeper: &Arc<Keeper>, id: TaskId, token: &CancelToken) {
+    let stops = Arc::new(Stops { keeper: Arc::downgrade(keeper), id });
+    let Some(bound) = token.bind(Arc::clone(&stops)) else { return stops.wake() };
+    let mut bound = Some(Box::new(bound));
+    keeper.act(|house, _| {
+        if let Some(entry) = house.entry(id) {
+            entry.bound = bound.take();
+        }
+    });
+    // One that has ended meanwhile has no use for it.
+    drop(bound);
+}
 
 impl House {
     /// Stops a task for good; true when nothing else had.

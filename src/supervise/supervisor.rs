@@ -17,15 +17,18 @@ use super::house::{House, Limits, NewTask};
 use super::intensity::Record;
 use super::keeper::Keeper;
 use super::outcome::{Answer, Outcome, Settle};
+use super::report::{SupervisorReport, SupervisorStats, TaskInfo};
 use super::settings::{Wishes, settings_methods};
 use super::spec::{GroupWork, Said, SubmitError, TaskId, TaskSpec, Work};
+use super::stopping;
 use super::subscriber::{OfSupervisor, Subscriber};
-use super::task::{OwnRun, SupervisedTask, Task, TaskControl, TaskStatus};
+use super::task::{OwnRun, SupervisedTask, Task, TaskControl};
 use crate::error::{BuildError, Error, SubmitReason, WaitError};
 use crate::park::Wait;
 use crate::pool::ThreadPool;
 use crate::pool::task_builder::Target;
 use crate::runner::{SequencedTaskRunner, Subscription};
+use crate::task::cancel::CancelToken;
 use crate::task::current::{self, Name, name_of};
 use crate::task::handle::Waited;
 use crate::task::promise::Promise;
@@ -34,6 +37,7 @@ use crate::zoo;
 
 const DEFAULT_CAPACITY: usize = 1024;
 const DEFAULT_EVENTS: usize = 1024;
+const DEFAULT_SLOT: usize = 100;
 
 /// Keeps tasks alive: runs them, restarts them by their policies, stops them, and says how each ended.
 ///
@@ -62,6 +66,7 @@ const DEFAULT_EVENTS: usize = 1024;
 /// | `max_concurrent` | no limit |
 /// | `queue_when_full` | off: [`SubmitError::Full`] at once |
 /// | `event_capacity` | 1,024 for each subscriber |
+/// | `slot_capacity` | 100 wait behind the one that has the slot |
 /// | `restart` | `OnFailure`, with retries without limit |
 /// | `backoff` | 100 ms |
 /// | `intensity` | more than 10 restarts in 60 s: a pause of 30 s |
@@ -101,66 +106,6 @@ impl Drop for Guard {
     }
 }
 
-/// What a shutdown found; every caller gets the same.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct SupervisorReport {
-    /// The names of tasks that have not returned within their grace, in the order of their numbers.
-    pub stuck: Vec<Arc<str>>,
-    /// Tasks that completed in the life of the supervisor.
-    pub completed: u64,
-    /// Tasks that ended in a failure.
-    pub failed: u64,
-}
-
-/// The counters of a supervisor, consistent with one another.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SupervisorStats {
-    /// How many tasks may hold a place.
-    pub capacity: usize,
-    /// How many do.
-    pub places: usize,
-    /// Runs that have not returned, stuck ones included.
-    pub running: usize,
-    /// Runs that did not return within their grace.
-    pub stuck: usize,
-    /// Tasks that wait for a place, or for their turn in a slot.
-    pub waiting: usize,
-    /// Slots in use.
-    pub slots: usize,
-    /// Tasks accepted so far.
-    pub submitted: u64,
-    /// Tasks that completed.
-    pub completed: u64,
-    /// Tasks that ended in a failure.
-    pub failed: u64,
-    /// Tasks that were evicted.
-    pub evicted: u64,
-    /// Retries after failures.
-    pub retried: u64,
-}
-
-/// One task, as [`Supervisor::tasks`] shows it.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct TaskInfo {
-    /// Its number.
-    pub id: TaskId,
-    /// Its name.
-    pub name: Arc<str>,
-    /// What it is doing.
-    pub status: TaskStatus,
-    /// Its priority.
-    pub priority: i32,
-    /// How long its present run has been running.
-    pub uptime: Option<Duration>,
-    /// How many runs it has had.
-    pub generation: u64,
-    /// Failures in a row before its present run.
-    pub failures: u32,
-}
-
 impl Supervisor {
     /// Configures a supervisor whose tasks run on that pool.
     pub fn builder(pool: &ThreadPool) -> SupervisorBuilder<'_> {
@@ -173,6 +118,7 @@ impl Supervisor {
                 runs_max: None,
                 queue: None,
                 events_max: DEFAULT_EVENTS,
+                slot_max: DEFAULT_SLOT,
                 ties: TieBreak::default(),
             },
         }
@@ -186,7 +132,8 @@ impl Supervisor {
     ///
     /// # Errors
     ///
-    /// [`SubmitError`] gives the spec back: every place is taken by tasks that are as important, the name is in use, the slot is taken, the supervisor is shut down, a value makes no sense.
+    /// [`SubmitError`] gives the spec back: every place is taken by tasks that are as important, the name is in use, the slot is taken, the supervisor is shut down, its token is signalled, a value makes
+    /// no sense.
     #[track_caller]
     pub fn submit<T: Send + 'static>(&self, spec: TaskSpec<T>) -> Result<SupervisedTask<T>, SubmitError<T>> {
         self.submit_as(spec, false, Location::caller())
@@ -201,7 +148,10 @@ impl Supervisor {
         if let Err(error) = spec.validate() {
             return Err(SubmitError::Invalid(spec, error));
         }
-        let (keeper, below) = (self.keeper(), spec.names_below());
+        if spec.0.said.token.as_ref().is_some_and(CancelToken::is_cancelled) {
+            return Err(SubmitError::Cancelled(spec));
+        }
+        let (keeper, below, mut tokens) = (self.keeper(), spec.names_below(), Vec::new());
         let seen = if zoo::has("Z21") { self.places_seen() } else { None };
         let taken = keeper.act(|house, fx| {
             let request = Request {
@@ -220,7 +170,8 @@ impl Supervisor {
             let own = Arc::new(OwnRun(Arc::as_ptr(keeper) as usize, id.0)) as Arc<dyn Waited>;
             let (promise, outcome) = Promise::new(Some(own), location);
             let answer = Arc::new(Answer::new(promise));
-            let (said, work) = spec.erase(&answer);
+            let (mut said, work) = spec.erase(&answer);
+            tokens.extend(said.token.take().map(|token| (id, token)));
             let task = Arc::new(Task::new(id, Arc::clone(&said.name)));
             let mut below = VecDeque::new();
             let (slot, admission) = said.slot.clone().unzip();
@@ -230,7 +181,8 @@ impl Supervisor {
             while let Some((id, parent, spec)) = below.pop_front() {
                 let (promise, _nobody) = Promise::new(None, location);
                 let answer = Arc::new(Answer::new(promise));
-                let (said, work) = spec.erase(&answer);
+                let (mut said, work) = spec.erase(&answer);
+                tokens.extend(said.token.take().map(|token| (id, token)));
                 let task = Arc::new(Task::new(id, Arc::clone(&said.name)));
                 let child = new_task(house, &mut below, (said, work), (task, answer, Some(parent)));
                 house.take_in_child(fx, child);
@@ -239,6 +191,7 @@ impl Supervisor {
             Ok((task, outcome))
         });
         let (task, outcome) = taken?;
+        tokens.into_iter().for_each(|(id, token)| stopping::stop_with(keeper, id, &token));
         Ok(SupervisedTask::new(TaskControl { keeper: Arc::clone(keeper), task }, outcome))
     }
 
@@ -291,6 +244,14 @@ impl Supervisor {
         Some(TaskControl { keeper: Arc::clone(keeper), task })
     }
 
+    /// The task of that number, also where a replacement carries its name by now; `None` when it has physically ended.
+    #[must_use]
+    pub fn find_id(&self, id: TaskId) -> Option<TaskControl> {
+        let keeper = self.keeper();
+        let task = keeper.act(|house, _| house.entries.get(&id).map(|entry| Arc::clone(&entry.task)))?;
+        Some(TaskControl { keeper: Arc::clone(keeper), task })
+    }
+
     /// True while a task of that name has not physically ended.
     #[must_use]
     pub fn is_alive(&self, name: &str) -> bool {
@@ -301,6 +262,7 @@ impl Supervisor {
     #[must_use]
     pub fn tasks(&self) -> Vec<TaskInfo> {
         self.keeper().act(|house, fx| {
+            let watched = house.watch.time(fx.now);
             let info = |(id, entry): (&TaskId, &super::house::Entry)| {
                 let view = entry.task.view.lock();
                 TaskInfo {
@@ -311,6 +273,8 @@ impl Supervisor {
                     uptime: view.began.map(|began| began.until(fx.now)),
                     generation: entry.generation,
                     failures: entry.failures,
+                    slot: entry.slot.clone(),
+                    silent: house.watch.silence(*id, watched),
                 }
             };
             house.entries.iter().map(info).collect()
@@ -338,6 +302,34 @@ impl Supervisor {
         })
     }
 
+    /// Waits until no task is left, those that are submitted meanwhile included, for at most `limit`: all have physically ended, and all outcomes have been delivered. None is told to end.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::TimedOut`]; [`WaitError::WouldDeadlock`] inside a run of this supervisor, and while this thread holds a fence of the pool.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// # use overstrand::{Supervisor, TaskSpec, ThreadPool};
+    /// # use std::time::Duration;
+    /// let pool = ThreadPool::builder().workers(1).build()?;
+    /// let supervisor = Supervisor::builder(&pool).build()?;
+    /// supervisor.submit(TaskSpec::blocking("one", |_| Ok(())))?;
+    /// supervisor.wait_idle(Duration::from_secs(60))?;
+    /// assert!(supervisor.tasks().is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn wait_idle(&self, limit: Duration) -> Result<(), WaitError> {
+        let keeper = self.keeper();
+        if self.is_inside() || keeper.pool.0.is_fenced_by_this_thread() {
+            return Err(WaitError::WouldDeadlock);
+        }
+        let look = || keeper.act(|house, _| (house.entries.is_empty() && keeper.has_delivered()).then_some(()));
+        let wait = Wait::on("an idle supervisor").at_most(Some(limit));
+        keeper.ends.wait_until(look, wait).ok_or(WaitError::TimedOut)
+    }
+
     /// How many tasks may hold a place from now on. More get one at once; when there are too many, none loses it, and none gets one until enough have ended.
     pub fn set_capacity(&self, capacity: usize) {
         self.keeper().act(|house, fx| house.set_capacity(fx, capacity));
@@ -357,7 +349,8 @@ impl Supervisor {
         Subscription::new(Box::new(OfSupervisor(subscriber)))
     }
 
-    /// Ends all tasks and waits for them (SUP-13): nothing is accepted any more, all are cancelled, each has its grace, then futures are dropped, and what is stuck is named.
+    /// Ends all tasks and waits for them (SUP-13): nothing is accepted any more, all are cancelled, each has its grace, then futures are dropped, and what is stuck is named. Every outcome has been
+    /// delivered when this returns.
     ///
     /// May be called from several threads and again; every caller gets the same report.
     ///
@@ -370,7 +363,11 @@ impl Supervisor {
             return Err(WaitError::WouldDeadlock);
         }
         keeper.act(|house, fx| house.close(fx));
-        let look = || keeper.act(|house, _| house.stuck_names().map(|stuck| (stuck, house.counts)));
+        let look = || {
+            keeper.act(|house, _| {
+                house.stuck_names().filter(|_| keeper.has_delivered()).map(|stuck| (stuck, house.counts))
+            })
+        };
         let Some((stuck, counts)) = keeper.ends.wait_until(look, Wait::on("the end of supervised tasks")) else {
             return Err(WaitError::TimedOut);
         };
@@ -462,6 +459,13 @@ impl SupervisorBuilder<'_> {
         self
     }
 
+    /// How many may wait behind the one that has a slot, for each [`Admission::Queue`](crate::Admission::Queue); 100 if nothing is said. One more is
+    /// [`SubmitError::Limit`].
+    pub fn slot_capacity(mut self, tasks: usize) -> Self {
+        self.limits.slot_max = tasks;
+        self
+    }
+
     /// Makes the supervisor.
     ///
     /// # Errors
@@ -473,6 +477,7 @@ impl SupervisorBuilder<'_> {
             ("capacity", self.limits.capacity),
             ("max_concurrent", self.limits.runs_max.unwrap_or(1)),
             ("event_capacity", self.limits.events_max),
+            ("slot_capacity", self.limits.slot_max),
         ];
         for (field, limit) in limits {
             if limit == 0 {

@@ -39,7 +39,7 @@ pub enum TaskStatus {
     Stopping,
     /// The run did not return within its grace.
     Stuck,
-    /// It has ended: name, slot and place are free.
+    /// It has ended: its outcome has been delivered; name, slot and place are free.
     Ended,
 }
 
@@ -57,11 +57,22 @@ pub(super) struct View {
     pub(super) began: Option<Moment>,
     pub(super) errors: VecDeque<ErrorRecord>,
     pub(super) is_ready: bool,
+    /// Its outcome has been delivered.
+    pub(super) is_settled: bool,
+    /// It is out of the house.
+    pub(super) is_removed: bool,
 }
 
 impl Task {
     pub(super) fn new(id: TaskId, name: Name) -> Self {
-        let view = View { status: TaskStatus::Queued, began: None, errors: VecDeque::new(), is_ready: false };
+        let view = View {
+            status: TaskStatus::Queued,
+            began: None,
+            errors: VecDeque::new(),
+            is_ready: false,
+            is_settled: false,
+            is_removed: false,
+        };
         Self { id, name, view: Mutex::new(view), bell: Bell::new() }
     }
 }
@@ -261,6 +272,8 @@ impl<T> SupervisedTask<T> {
 
     /// How it ended, now or later; whoever asks first gets it, later ones [`JoinError::Taken`](crate::JoinError::Taken). Joined inside a run of its own it is
     /// [`JoinError::WouldDeadlock`](crate::JoinError::WouldDeadlock).
+    ///
+    /// It is there before anybody sees that the task has [ended](TaskStatus::Ended). A result that nobody wants is dropped on the way; its drop must not wait for tasks of this supervisor.
     pub fn outcome(&self) -> TaskHandle<Outcome<T>> {
         self.outcome.lock().take().unwrap_or(TaskHandle::taken())
     }

@@ -59,6 +59,18 @@ impl Watch {
         if zoo::has("Z24") { passed } else { passed.min(last.until(due).saturating_add(interval)) }
     }
 
+    /// Watched time, up to now.
+    pub(super) fn time(&self, now: Moment) -> Duration {
+        let since = self.interval().map_or(Duration::ZERO, |interval| self.passed(now, interval));
+        self.time.saturating_add(since)
+    }
+
+    /// How long the run of that task has given no sign, at that watched time; `None` if it is not watched.
+    pub(super) fn silence(&self, id: TaskId, time: Duration) -> Option<Duration> {
+        let watched = self.runs.get(&id)?;
+        Some(if watched.run.has_beaten() { Duration::ZERO } else { time.saturating_sub(watched.sign) })
+    }
+
     /// Takes the flags, and says who has been silent for too long.
     fn look(&mut self, now: Moment, interval: Duration) -> Vec<TaskId> {
         self.time = self.time.saturating_add(self.passed(now, interval));

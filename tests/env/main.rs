@@ -42,6 +42,7 @@
 //! | `supervise_races` | two things that happen to a supervised task at once |
 //! | `supervise_rooms` | capacity, eviction, permits, slots |
 //! | `supervise_runs` | supervised tasks: outcomes, restarts, backoff, bodies of each kind |
+//! | `supervise_asks` | what is asked of a supervisor, and by which tokens tasks are stopped |
 //! | `supervise_stops` | cancel, grace, stuck runs, time limits, the watchdog, shutdown |
 //! | `tickers` | ticks by a schedule |
 //! | `threads` | runners with a real thread, the pump of a thread |
@@ -93,6 +94,7 @@ mod retry;
 mod scopes;
 mod seeds;
 mod services;
+mod supervise_asks;
 mod supervise_chaos;
 mod supervise_events;
 mod supervise_faults;

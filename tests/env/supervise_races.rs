@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use overstrand::testing::{TestEnvironment, wait_until};
+use overstrand::testing::{Faults, TestEnvironment, wait_until};
 use overstrand::{
     Admission, Event, EventKind, Outcome, Strategy, SubmitError, SupervisedTask, Supervisor, TaskContext, TaskControl,
     TaskSpec, TaskStatus, WaitError,
@@ -76,6 +76,42 @@ fn one_cause_of_two_wins() {
             });
         }
     }
+}
+
+/// SUP-4, I34: a run returns when its grace is over. Whoever sees that the task has ended finds its outcome.
+#[test]
+fn ended_task_has_its_outcome() {
+    let faults = Faults::none().yields(0.5);
+    TestEnvironment::builder().baton().faults(faults).explore(0..400, |env| {
+        let supervisor = Supervisor::builder(env.pool()).grace(SECOND).build().expect("valid");
+        let deaf = TaskSpec::blocking("deaf", |_| {
+            wait_until(SECOND, || None::<()>);
+            Ok(())
+        });
+        let task = supervisor.submit(deaf).expect("there is room");
+        env.run_until_idle();
+        assert!(task.remove());
+        let (mut outcome, control) = (task.outcome(), task.control());
+        let sees = env.pool().spawn(move || {
+            control.wait_ended(SECOND * 60).expect("it ends");
+            matches!(outcome.try_join(), Some(Ok(Outcome::Cancelled | Outcome::ForceAborted)))
+        });
+        assert!(sees.join().expect("it runs"), "it was not delivered");
+        let other = supervisor.submit(TaskSpec::blocking("other", |_| {
+            wait_until(SECOND, || None::<()>);
+            Ok(())
+        }));
+        let mut outcome = other.expect("there is room").outcome();
+        let again = supervisor.clone();
+        let sees = env.pool().spawn(move || {
+            wait_until(SECOND, || None::<()>);
+            again.shutdown().expect("from outside");
+            outcome.try_join().is_some()
+        });
+        env.run_until_idle();
+        supervisor.shutdown().expect("from outside");
+        assert!(sees.join().expect("it runs"), "it was not delivered");
+    });
 }
 
 /// I33, Z18: the end of a task leaves its name to the one that has replaced it.

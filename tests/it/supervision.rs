@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use overstrand::{Admission, Backoff, Outcome, Supervisor, TaskContext, TaskSpec, WaitError};
+use overstrand::{Admission, Backoff, CancelToken, Outcome, Supervisor, TaskContext, TaskSpec, WaitError};
 
 use crate::{pool, wait_until};
 
@@ -67,6 +67,32 @@ fn every_accepted_task_has_one_outcome_whatever_happens() {
     assert_eq!((stats.places, stats.running, stats.stuck, stats.waiting, stats.slots), (0, 0, 0, 0, 0));
     wait_until(|| heard.load(Ordering::Relaxed) > 0);
     drop(events);
+}
+
+/// SUP-4: who sees that a task has ended finds its outcome, whichever thread ended it.
+#[test]
+fn ended_task_has_its_outcome() {
+    let pool = pool(2);
+    for _ in 0..20 {
+        let supervisor = Supervisor::builder(&pool).grace(MILLISECOND).build().expect("valid");
+        let tasks = (0..20).map(|number| {
+            let deaf = TaskSpec::blocking(number.to_string(), |cx: &TaskContext| {
+                cx.token().wait();
+                // It returns just when its grace is over.
+                CancelToken::with_timeout(MILLISECOND).wait();
+                Ok(())
+            });
+            supervisor.submit(deaf).expect("there is room")
+        });
+        let tasks: Vec<_> = tasks.collect();
+        wait_until(|| supervisor.stats().running == tasks.len());
+        tasks.iter().for_each(|task| _ = task.remove());
+        for task in tasks {
+            let mut outcome = task.outcome();
+            wait_until(|| !task.is_alive());
+            assert!(outcome.try_join().is_some(), "it was not delivered");
+        }
+    }
 }
 
 /// A fence of the pool stops nobody from asking, and a cancel under it does not wait for itself.
