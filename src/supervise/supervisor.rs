@@ -20,7 +20,7 @@ use super::outcome::{Answer, Outcome, Settle};
 use super::settings::{Wishes, settings_methods};
 use super::spec::{GroupWork, Said, SubmitError, TaskId, TaskSpec, Work};
 use super::subscriber::{OfSupervisor, Subscriber};
-use super::task::{OwnRun, SupervisedTask, Task, TaskControl, TaskStatus};
+use super::task::{SupervisedTask, Task, TaskControl, TaskStatus};
 use crate::error::{BuildError, Error, SubmitReason, WaitError};
 use crate::park::Wait;
 use crate::pool::ThreadPool;
@@ -214,11 +214,10 @@ impl Supervisor {
                 Err(reason) => return Err(SubmitError::new(reason, spec)),
             };
             let id = house.next_id();
-            let own = Arc::new(OwnRun(Arc::as_ptr(keeper) as usize, id.0)) as Arc<dyn Waited>;
-            let (promise, outcome) = Promise::new(Some(own), location);
+            let task = Arc::new(Task::new(keeper, id, Arc::clone(&spec.0.said.name)));
+            let (promise, outcome) = Promise::new(Some(Arc::clone(&task) as Arc<dyn Waited>), location);
             let answer = Arc::new(Answer::new(promise));
             let (said, work) = spec.erase(&answer);
-            let task = Arc::new(Task::new(id, Arc::clone(&said.name)));
             let mut below = VecDeque::new();
             let (slot, admission) = said.slot.clone().unzip();
             let new = new_task(house, &mut below, (said, work), (Arc::clone(&task), answer, None));
@@ -228,7 +227,7 @@ impl Supervisor {
                 let (promise, _nobody) = Promise::new(None, location);
                 let answer = Arc::new(Answer::new(promise));
                 let (said, work) = spec.erase(&answer);
-                let task = Arc::new(Task::new(id, Arc::clone(&said.name)));
+                let task = Arc::new(Task::new(keeper, id, Arc::clone(&said.name)));
                 let child = new_task(house, &mut below, (said, work), (task, answer, Some(parent)));
                 house.take_in_child(fx, child);
             }
@@ -298,10 +297,10 @@ impl Supervisor {
     #[must_use]
     pub fn tasks(&self) -> Vec<TaskInfo> {
         self.keeper().act(|house, fx| {
-            let info = |(id, entry): (&TaskId, &super::house::Entry)| {
+            let info = |entry: &super::house::Entry| {
                 let view = entry.task.view.lock();
                 TaskInfo {
-                    id: *id,
+                    id: entry.task.id,
                     name: Arc::clone(&entry.task.name),
                     status: view.status,
                     priority: entry.priority,
@@ -310,7 +309,9 @@ impl Supervisor {
                     failures: entry.failures,
                 }
             };
-            house.entries.iter().map(info).collect()
+            let mut tasks: Vec<_> = house.entries.values().map(|entry| info(entry)).collect();
+            tasks.sort_unstable_by_key(|task| task.id);
+            tasks
         })
     }
 
@@ -502,7 +503,7 @@ fn new_task(
     (said, work): (Said, Result<Work, GroupWork>),
     (task, answer, parent): (Arc<Task>, Arc<dyn Settle>, Option<TaskId>),
 ) -> NewTask {
-    let settings = said.wishes.over(&house.defaults);
+    let settings = house.settings_of(said.wishes.as_deref());
     let (work, group) = match work {
         Ok(work) => (Some(work), None),
         Err(GroupWork { strategy, specs, done }) => {
@@ -513,7 +514,7 @@ fn new_task(
                 below.push_back((id, task.id, spec));
             }
             let record = Record::new(settings.intensity);
-            (None, Some(Group { strategy, children, done, record, stage: Stage::Idle }))
+            (None, Some(Box::new(Group { strategy, children, done, record, stage: Stage::Idle })))
         }
     };
     NewTask {

@@ -16,7 +16,7 @@ use crate::error::{JoinError, RejectReason};
 use crate::sync::Mutex;
 
 /// Who owes the result.
-pub(crate) struct Promise<T: Send + 'static>(Option<Arc<Promised<T>>>);
+pub(crate) struct Promise<T: Send + 'static>(Arc<Promised<T>>);
 
 /// What promise and handle share.
 struct Promised<T> {
@@ -37,31 +37,28 @@ impl<T: Send + 'static> Promise<T> {
     pub(crate) fn new(waited: Option<Arc<dyn Waited>>, location: &'static Location<'static>) -> (Self, TaskHandle<T>) {
         let slot = Slot { is_done: false, is_detached: false, result: None, waker: None };
         let promised = Arc::new(Promised { slot: Mutex::new(slot), waited, location });
-        (Self(Some(Arc::clone(&promised))), TaskHandle::new(promised))
+        (Self(Arc::clone(&promised)), TaskHandle::new(promised))
     }
 
-    /// Keeps it.
-    pub(crate) fn complete(mut self, result: Result<T, JoinError>) {
-        if let Some(promised) = self.0.take() {
-            promised.complete(result);
-        }
+    /// Keeps it; the first call counts.
+    pub(crate) fn complete(&self, result: Result<T, JoinError>) {
+        self.0.complete(result);
     }
 }
 
 impl<T: Send + 'static> Drop for Promise<T> {
     fn drop(&mut self) {
-        if let Some(promised) = self.0.take() {
-            promised.complete(Err(JoinError::ShutDown));
-        }
+        // Nothing, if it has been kept.
+        self.0.complete(Err(JoinError::ShutDown));
     }
 }
 
 impl<T> Promised<T> {
     fn complete(&self, result: Result<T, JoinError>) {
         let mut slot = self.slot.lock();
-        slot.is_done = true;
+        let was_done = std::mem::replace(&mut slot.is_done, true);
         let waker = slot.waker.take();
-        let unwanted = if slot.is_detached { Some(result) } else { slot.result.replace(result) };
+        let unwanted = if was_done || slot.is_detached { Some(result) } else { slot.result.replace(result) };
         drop(slot);
         if let Some(waker) = waker {
             catch(|| waker.wake()).unwrap_or_else(drop_payload);
