@@ -66,9 +66,11 @@ impl House {
                 return Err(SubmitReason::AlreadyExists);
             }
         }
-        let mut below: BTreeSet<_> = [request.name].into();
-        if request.below.iter().any(|name| self.names.contains_key(name) || !below.insert(name)) {
-            return Err(SubmitReason::AlreadyExists);
+        if !request.below.is_empty() {
+            let mut below: BTreeSet<_> = [request.name].into();
+            if request.below.iter().any(|name| self.names.contains_key(name) || !below.insert(name)) {
+                return Err(SubmitReason::AlreadyExists);
+            }
         }
         if let Some((slot, admission)) = slot {
             return match admission {
@@ -104,7 +106,7 @@ impl House {
         let (id, name, slot) = (new.task.id, Arc::clone(&new.task.name), new.slot.clone());
         self.last_order += 1;
         self.counts.submitted += 1;
-        self.entries.insert(id, Entry::new(new, self.last_order));
+        self.entries.insert(id, Box::new(Entry::new(new, self.last_order)));
         self.names.insert(name, id);
         self.emit(fx, id, |_| EventKind::Submitted);
         if let (Some(key), true) = (&slot, accepted != Accepted::Slot) {
@@ -172,7 +174,7 @@ impl House {
         self.last_order += 1;
         let mut entry = Entry::new(new, self.last_order);
         entry.phase = Phase::Dormant;
-        self.entries.insert(id, entry);
+        self.entries.insert(id, Box::new(entry));
         self.names.insert(name, id);
         self.emit(fx, id, |_| EventKind::Submitted);
     }

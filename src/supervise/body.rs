@@ -8,6 +8,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use super::context::{Run, TaskContext};
 use super::keeper::Keeper;
@@ -18,6 +19,11 @@ use crate::runner::polled;
 use crate::task::current;
 use crate::task::panic::{catch, drop_payload, drop_quietly};
 use crate::task::traits::TaskTraits;
+use crate::time::Moment;
+
+/// A future that restarts at once is polled again in its place, so often and for so long; then others have their turn.
+const TURN_RUNS: usize = 8;
+const TURN_TIME: Duration = Duration::from_micros(20);
 
 /// Reports the end of a run, at the latest when it is dropped.
 struct Report {
@@ -38,6 +44,17 @@ impl Report {
             let work = self.work.take();
             self.keeper.act(|house, fx| house.returned(fx, self.run.task, self.run.generation, end, work));
         }
+    }
+
+    /// As [`tell`](Self::tell). When the next run of the task comes at once it is this one's now; the answer is when that was.
+    fn tell_and_go_on(&mut self, end: RunEnd) -> Option<Moment> {
+        self.is_told = true;
+        let work = self.work.take();
+        let (id, generation) = (self.run.task, self.run.generation);
+        let (now, next) = self.keeper.act_in_run(id, |house, fx| house.returned(fx, id, generation, end, work));
+        let (run, work) = next?;
+        (self.run, self.work, self.is_told) = (run, Some(work), false);
+        Some(now)
     }
 }
 
@@ -113,20 +130,57 @@ impl RunFuture {
         let Some(Work::Future(make)) = &mut self.report.work else { return Err(RunEnd::Dropped) };
         let made = inside(&self.report.run, || catch(|| make(cx)));
         // The maker is not stuck, whatever becomes of what it made.
-        let (work, run) = (self.report.work.take(), &self.report.run);
+        let run = &self.report.run;
+        let work = if run.may_be_replaced { self.report.work.take() } else { None };
         if let Some(work) = work {
             self.report.keeper.act(|house, fx| house.give_back(fx, run.task, run.generation, work));
         }
         made.map_err(|payload| RunEnd::of(Err(payload)))
     }
 
-    fn end(&mut self, end: RunEnd) -> Poll<()> {
+    /// The run is over; says when, if the next one comes at once, in its place.
+    fn end(&mut self, end: RunEnd) -> Option<Moment> {
         if let Some(future) = self.future.take() {
             let run = Arc::clone(&self.report.run);
             inside(&run, || drop_quietly(future));
         }
-        self.report.tell(end);
-        Poll::Ready(())
+        self.has_begun = false;
+        self.report.tell_and_go_on(end)
+    }
+
+    /// One run, or what is left of it; `None` while it goes on.
+    fn poll_run(&mut self, context: &mut Context<'_>) -> Option<RunEnd> {
+        if !self.has_begun {
+            self.has_begun = true;
+            if !self.report.begin() {
+                return Some(RunEnd::SelfCancelled);
+            }
+            match self.make() {
+                Ok(future) => self.future = Some(future),
+                Err(end) => return Some(end),
+            }
+        }
+        #[cfg(overstrand_zoo)]
+        if let Some(future) = self.report.run.future.lock().take() {
+            self.future = Some(future);
+        }
+        #[cfg(overstrand_zoo)]
+        if crate::zoo::has("Z16") && self.future.is_none() && self.report.run.is_aborted(context.waker()) {
+            return Some(RunEnd::Aborted);
+        }
+        let future = self.future.as_mut()?;
+        match inside(&self.report.run, || catch(|| future.as_mut().poll(context))) {
+            Ok(Poll::Pending) if self.report.run.is_aborted(context.waker()) => Some(RunEnd::Aborted),
+            Ok(Poll::Pending) => {
+                #[cfg(overstrand_zoo)]
+                if crate::zoo::has("Z16") {
+                    *self.report.run.future.lock() = self.future.take();
+                }
+                None
+            }
+            Ok(Poll::Ready(result)) => Some(RunEnd::of(Ok(result))),
+            Err(payload) => Some(RunEnd::of(Err(payload))),
+        }
     }
 }
 
@@ -135,39 +189,16 @@ impl Future for RunFuture {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        if !this.has_begun {
-            this.has_begun = true;
-            if !this.report.begin() {
-                return this.end(RunEnd::SelfCancelled);
-            }
-            match this.make() {
-                Ok(future) => this.future = Some(future),
-                Err(end) => return this.end(end),
+        let mut first = None;
+        for _ in 0..TURN_RUNS {
+            let Some(end) = this.poll_run(context) else { return Poll::Pending };
+            let Some(now) = this.end(end) else { return Poll::Ready(()) };
+            if first.get_or_insert(now).until(now) >= TURN_TIME {
+                break;
             }
         }
-        #[cfg(overstrand_zoo)]
-        if let Some(future) = this.report.run.future.lock().take() {
-            this.future = Some(future);
-        }
-        let is_aborted = this.report.run.is_aborted(context.waker());
-        #[cfg(overstrand_zoo)]
-        if crate::zoo::has("Z16") && is_aborted && this.future.is_none() {
-            return this.end(RunEnd::Aborted);
-        }
-        let Some(future) = &mut this.future else { return Poll::Ready(()) };
-        let polled = inside(&this.report.run, || catch(|| future.as_mut().poll(context)));
-        match polled {
-            Ok(Poll::Pending) if is_aborted => this.end(RunEnd::Aborted),
-            Ok(Poll::Pending) => {
-                #[cfg(overstrand_zoo)]
-                if crate::zoo::has("Z16") {
-                    *this.report.run.future.lock() = this.future.take();
-                }
-                Poll::Pending
-            }
-            Ok(Poll::Ready(result)) => this.end(RunEnd::of(Ok(result))),
-            Err(payload) => this.end(RunEnd::of(Err(payload))),
-        }
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 

@@ -19,7 +19,10 @@
 
 #[cfg(all(test, not(any(overstrand_loom, overstrand_shuttle))))]
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hash;
+
+use super::roll::ByNumber;
 
 /// Which of several holders of the lowest priority is evicted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -69,12 +72,12 @@ pub(crate) struct Rooms<I> {
     /// INVARIANT: no set is empty, and what is here is in `holders`, once.
     floors: BTreeMap<i32, BTreeSet<(u64, I)>>,
     /// Priority and start of each.
-    holders: BTreeMap<I, (i32, u64)>,
+    holders: HashMap<I, (i32, u64), ByNumber>,
 }
 
-impl<I: Copy + Ord> Rooms<I> {
+impl<I: Copy + Ord + Hash> Rooms<I> {
     pub(crate) fn new(ties: TieBreak) -> Self {
-        Self { ties, floors: BTreeMap::new(), holders: BTreeMap::new() }
+        Self { ties, floors: BTreeMap::new(), holders: HashMap::default() }
     }
 
     /// Who gives up its place for a newcomer of this priority; `None` if nobody has a lower one. It stays until it [leaves](Self::leave).

@@ -29,6 +29,8 @@ pub(super) struct Run {
     pub(super) name: Name,
     pub(super) generation: u64,
     pub(super) attempt: u32,
+    /// Another run may be needed before this one has returned.
+    pub(super) may_be_replaced: bool,
     pub(super) token: CancelToken,
     /// It has shown that it lives, since somebody looked.
     beat: AtomicBool,
@@ -56,6 +58,7 @@ impl Run {
             name,
             generation,
             attempt,
+            may_be_replaced: false,
             token: CancelToken::new(),
             beat: AtomicBool::new(false),
             ready: AtomicBool::new(false),

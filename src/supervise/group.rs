@@ -137,7 +137,8 @@ impl House {
     pub(super) fn begin_group(&mut self, fx: &mut Fx, id: TaskId) {
         let now = fx.now;
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        if let Some(Group { stage: Stage::Pausing(from), .. }) = entry.group {
+        if let Some(Group { stage: Stage::Pausing(from), .. }) = entry.group.as_deref() {
+            let from = *from;
             return self.set_stage(id, Stage::Starting(from));
         }
         entry.generation += 1;
@@ -153,7 +154,7 @@ impl House {
         self.emit(fx, id, |_| EventKind::Started);
         for child in self.children(id) {
             if let Some(child) = self.entries.get_mut(&child) {
-                fx.drop_later(child.ended.take());
+                fx.drop_later(child.ended.take().map(|ended| *ended));
                 (child.failures, child.last_delay) = (0, None);
             }
         }
@@ -350,7 +351,8 @@ impl House {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         entry.stop.get_or_insert(StopReason::Group);
         let is_stuck = entry.live.as_ref().is_some_and(|live| live.is_stuck);
-        let outcome = entry.ended.take().unwrap_or(if is_stuck { Outcome::ForceAborted } else { Outcome::Cancelled });
+        let ended = entry.ended.take().map(|ended| *ended);
+        let outcome = ended.unwrap_or(if is_stuck { Outcome::ForceAborted } else { Outcome::Cancelled });
         self.finish(fx, id, outcome);
     }
 

@@ -29,7 +29,7 @@
 #![forbid(unsafe_code)]
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -41,6 +41,7 @@ use super::group::{Group, Step};
 use super::intensity::Record;
 use super::keeper::{Effect, Fx, Keeper};
 use super::outcome::{ErrorRecord, Outcome, Settle, SharedError};
+use super::roll::Roll;
 use super::settings::{Settings, Wishes};
 use super::spec::{TaskId, Work};
 use super::subscriber::Subscriber;
@@ -92,23 +93,24 @@ pub(super) struct Live {
 /// One task.
 pub(super) struct Entry {
     pub(super) task: Arc<Task>,
-    pub(super) settings: Settings,
+    /// Its own, or those of all that say nothing.
+    pub(super) settings: Arc<Settings>,
     pub(super) priority: i32,
     /// Grows from submission to submission.
     pub(super) order: u64,
     /// Who came first, of those of one priority that wait for the same: as `order`, until it waits for a permit.
     pub(super) turn: u64,
     pub(super) slot: Option<Name>,
-    pub(super) schedule: Option<Schedule>,
+    pub(super) schedule: Option<Box<Schedule>>,
     /// How far it has come in its schedule, since its life began.
-    pub(super) course: Option<Course>,
+    pub(super) course: Option<Box<Course>>,
     /// The next run repeats one that failed.
     pub(super) is_retry: bool,
     pub(super) start_delay: Duration,
     pub(super) phase: Phase,
     pub(super) has_place: bool,
     pub(super) is_paused: bool,
-    /// Away during a run, unless it can be built anew.
+    /// Away during a run, unless another one may be needed before it has returned.
     pub(super) work: Option<Work>,
     /// Who waits for the outcome, until it is delivered.
     pub(super) answer: Option<Arc<dyn Settle>>,
@@ -122,14 +124,15 @@ pub(super) struct Entry {
     /// Failures in a row.
     pub(super) failures: u32,
     pub(super) last_delay: Option<Duration>,
-    pub(super) record: Record,
+    /// Its restarts; `None` before the first.
+    pub(super) record: Option<Box<Record>>,
     pub(super) has_begun: bool,
     /// The present run has said that it has started up.
     pub(super) is_ready: bool,
     /// The group that it is a child of; what it is as a group; how it ended, while its group goes on.
     pub(super) parent: Option<TaskId>,
-    pub(super) group: Option<Group>,
-    pub(super) ended: Option<Outcome>,
+    pub(super) group: Option<Box<Group>>,
+    pub(super) ended: Option<Box<Outcome>>,
     /// Stops it when a token of the user is signalled.
     pub(super) bound: Option<Box<Cancelled>>,
     dates: Vec<(Timer, (Moment, u64))>,
@@ -138,14 +141,14 @@ pub(super) struct Entry {
 /// What a submission brings along.
 pub(super) struct NewTask {
     pub(super) task: Arc<Task>,
-    pub(super) settings: Settings,
+    pub(super) settings: Arc<Settings>,
     pub(super) priority: i32,
     pub(super) slot: Option<Name>,
-    pub(super) schedule: Option<Schedule>,
+    pub(super) schedule: Option<Box<Schedule>>,
     pub(super) start_delay: Duration,
     pub(super) work: Option<Work>,
     pub(super) parent: Option<TaskId>,
-    pub(super) group: Option<Group>,
+    pub(super) group: Option<Box<Group>>,
     pub(super) answer: Arc<dyn Settle>,
 }
 
@@ -179,9 +182,11 @@ pub(super) struct House {
     pub(super) keeper: Weak<Keeper>,
     pub(super) name: Name,
     pub(super) defaults: Wishes,
+    /// What holds for a task that says nothing, and what held for the latest that said something: alike tasks share one.
+    pub(super) settings: [Arc<Settings>; 2],
     pub(super) limits: Limits,
-    pub(super) entries: BTreeMap<TaskId, Entry>,
-    pub(super) names: BTreeMap<Name, TaskId>,
+    pub(super) entries: Roll,
+    pub(super) names: HashMap<Name, TaskId>,
     pub(super) slots: BTreeMap<Name, Slot>,
     pub(super) rooms: Rooms<TaskId>,
     /// Who waits for a place, in the order in which it is given: by priority, then by order.
@@ -223,7 +228,6 @@ impl Dice {
 
 impl Entry {
     pub(super) fn new(new: NewTask, order: u64) -> Self {
-        let record = Record::new(new.settings.intensity);
         Self {
             task: new.task,
             settings: new.settings,
@@ -247,7 +251,7 @@ impl Entry {
             attempt: 0,
             failures: 0,
             last_delay: None,
-            record,
+            record: None,
             has_begun: false,
             is_ready: false,
             parent: new.parent,
@@ -294,10 +298,11 @@ impl Entry {
     pub(super) fn note(&self, fx: &mut Fx, at: Duration, error: SharedError) {
         let record = ErrorRecord { attempt: self.attempt, generation: self.generation, at, error };
         let mut view = self.task.view.lock();
-        let oldest = if view.errors.len() == ERRORS_MAX { view.errors.pop_front() } else { None };
-        view.errors.push_back(record);
+        let errors = view.errors.get_or_insert_with(|| Box::new(VecDeque::with_capacity(1)));
+        let oldest = if errors.len() == ERRORS_MAX { errors.pop_front() } else { None };
+        errors.push_back(record);
         drop(view);
-        fx.drop_later(oldest);
+        fx.drop_later(oldest.map(|oldest| oldest.error));
     }
 }
 
@@ -311,13 +316,15 @@ impl House {
         seed: u64,
     ) -> Self {
         let rooms = Rooms::new(limits.ties);
+        let inherited = Arc::new(Wishes::default().over(&defaults));
         Self {
             keeper,
             name,
+            settings: [Arc::clone(&inherited), inherited],
             defaults,
             limits,
-            entries: BTreeMap::new(),
-            names: BTreeMap::new(),
+            entries: Roll::default(),
+            names: HashMap::new(),
             slots: BTreeMap::new(),
             rooms,
             waiting: BTreeSet::new(),
@@ -340,8 +347,19 @@ impl House {
         }
     }
 
+    /// What holds for a task that says this.
+    pub(super) fn settings_of(&mut self, wishes: Option<&Wishes>) -> Arc<Settings> {
+        let [inherited, latest] = &mut self.settings;
+        let Some(wishes) = wishes else { return Arc::clone(inherited) };
+        let settings = wishes.over(&self.defaults);
+        if **latest != settings {
+            *latest = Arc::new(settings);
+        }
+        Arc::clone(latest)
+    }
+
     pub(super) fn entry(&mut self, id: TaskId) -> Option<&mut Entry> {
-        self.entries.get_mut(&id)
+        self.entries.get_mut(&id).map(Box::as_mut)
     }
 
     /// The time since the supervisor was built.
@@ -360,6 +378,8 @@ impl House {
         self.last_date += 1;
         let key = (due, self.last_date);
         if let Some(entry) = self.entries.get_mut(&id) {
+            // WHY exact: most tasks have one date, or none, for most of their life.
+            entry.dates.reserve_exact(1);
             entry.dates.push((timer, key));
             self.calendar.insert(key, (id, timer));
         }

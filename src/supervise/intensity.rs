@@ -88,7 +88,7 @@ pub(crate) struct Record {
 
 impl Record {
     pub(crate) fn new(intensity: Intensity) -> Self {
-        Self { intensity, restarts: VecDeque::new() }
+        Self { intensity, restarts: VecDeque::with_capacity(1) }
     }
 
     /// Notes what was decided `now`, a time since any start that stays the same; says what is done when that is one restart too many.

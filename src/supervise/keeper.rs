@@ -15,16 +15,16 @@
 //! There is one timer, armed for the earliest date in the house's calendar.
 #![forbid(unsafe_code)]
 
-use std::any::Any;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::body;
 use super::context::Run;
-use super::house::House;
-use super::outcome::{Outcome, Settle};
+use super::event::Event;
+use super::house::{Entry, House};
+use super::outcome::{Outcome, Settle, SharedError};
 use super::report::SupervisorReport;
-use super::spec::Work;
+use super::spec::{TaskId, Work};
 use super::subscriber::Subscriber;
 use super::task::{Task, TaskStatus, View};
 use crate::park::{Bell, yield_at};
@@ -51,7 +51,7 @@ pub(super) enum Effect {
     /// It is out of the house: its handles may see that it has ended, once its outcome has been delivered.
     Ended(Arc<Task>),
     Serve(Arc<Subscriber>),
-    Drop(Box<dyn Any + Send>),
+    Drop(Leftover),
     AbortProcess(Name),
 }
 
@@ -78,8 +78,55 @@ impl Fx {
         self.effects.push(effect);
     }
 
-    pub(super) fn drop_later<T: Send + 'static>(&mut self, value: T) {
-        self.push(Effect::Drop(Box::new(value)));
+    pub(super) fn drop_later(&mut self, value: impl Into<Leftover>) {
+        match value.into() {
+            Leftover::Nothing => {}
+            leftover => self.push(Effect::Drop(leftover)),
+        }
+    }
+}
+
+/// What may be the user's, and is dropped after the lock.
+#[expect(dead_code, reason = "what is in it is there to be dropped")]
+pub(super) enum Leftover {
+    Nothing,
+    Run(Arc<Run>),
+    Work(Work),
+    Outcome(Outcome),
+    Error(SharedError),
+    Event(Box<Event>),
+    Task(Box<Entry>),
+}
+
+macro_rules! leftovers {
+    ($($variant:ident($what:ty)),*) => {$(
+        impl From<$what> for Leftover {
+            fn from(value: $what) -> Self {
+                Self::$variant(value)
+            }
+        }
+    )*};
+}
+leftovers!(Run(Arc<Run>), Work(Work), Error(SharedError), Task(Box<Entry>));
+
+impl From<Outcome> for Leftover {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Failed(_) | Outcome::Fatal(_) | Outcome::Panicked(_) => Self::Outcome(outcome),
+            _ => Self::Nothing,
+        }
+    }
+}
+
+impl From<Event> for Leftover {
+    fn from(event: Event) -> Self {
+        Self::Event(Box::new(event))
+    }
+}
+
+impl<T: Into<Self>> From<Option<T>> for Leftover {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Nothing, Into::into)
     }
 }
 
@@ -120,6 +167,35 @@ impl Keeper {
 
     /// Changes or asks the house, then carries out what that calls for.
     pub(super) fn act<R>(self: &Arc<Self>, f: impl FnOnce(&mut House, &mut Fx) -> R) -> R {
+        self.act_but(f, |effect| Some(effect))
+    }
+
+    /// The same in a run that is over; says when that was. A further run of its task is given back, and not posted.
+    pub(super) fn act_in_run(
+        self: &Arc<Self>,
+        task: TaskId,
+        f: impl FnOnce(&mut House, &mut Fx),
+    ) -> (Moment, Option<(Arc<Run>, Work)>) {
+        let mut next = None;
+        let ask = |house: &mut House, fx: &mut Fx| {
+            f(house, fx);
+            fx.now
+        };
+        let now = self.act_but(ask, |effect| match effect {
+            Effect::Start(run, work, _) if run.task == task => {
+                next = Some((run, work));
+                None
+            }
+            effect => Some(effect),
+        });
+        (now, next)
+    }
+
+    fn act_but<R>(
+        self: &Arc<Self>,
+        f: impl FnOnce(&mut House, &mut Fx) -> R,
+        mut but: impl FnMut(Effect) -> Option<Effect>,
+    ) -> R {
         let (answer, effects, wanted) = {
             let mut house = self.house.lock();
             let Reading { moment: now, wall } = self.pool.reading();
@@ -133,7 +209,9 @@ impl Keeper {
             (answer, fx.effects, house.wanted_alarm())
         };
         for effect in effects {
-            self.carry_out(effect);
+            if let Some(effect) = but(effect) {
+                self.carry_out(effect);
+            }
         }
         if let Some((version, wanted)) = wanted {
             self.arm(version, wanted);

@@ -8,12 +8,14 @@ use super::context::Run;
 use super::event::{EventKind, StopReason};
 use super::group::{Group, Step};
 use super::house::{Entry, House, Live, Phase, Timer};
-use super::intensity::Exhausted;
+use super::intensity::{Exhausted, Record};
 use super::keeper::{Effect, Fx};
 use super::outcome::{Outcome, OutcomeKind, RunEnd, RunError, SharedError};
 use super::restart::{Exit, Next, decide};
+use super::settings::OnStuck;
 use super::spec::{TaskId, Work};
 use crate::time::{Course, Moment, Reading};
+use crate::zoo;
 
 /// How a run is taken to have ended: by itself, or by what it was stopped for.
 pub(super) struct Ended {
@@ -60,7 +62,7 @@ impl House {
         let now = fx.reading();
         let Some(entry) = self.entries.get_mut(&id) else { return };
         if let Some(schedule) = entry.schedule.as_ref().filter(|_| !entry.is_retry) {
-            let course = entry.course.get_or_insert_with(|| Course::begin(schedule, &now));
+            let course = entry.course.get_or_insert_with(|| Box::new(Course::begin(schedule, &now)));
             if !course.is_due(&now) {
                 let look = course.next_look(&now);
                 return self.rest(id, look);
@@ -73,7 +75,7 @@ impl House {
     pub(super) fn want_run(&mut self, fx: &mut Fx, id: TaskId) {
         self.strike(id, Timer::Start);
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        let is_restarting = entry.group.as_ref().is_some_and(Group::is_pausing);
+        let is_restarting = entry.group.as_deref().is_some_and(Group::is_pausing);
         if entry.is_paused && !is_restarting {
             entry.phase = Phase::Pause;
             return entry.show();
@@ -110,7 +112,10 @@ impl House {
         entry.phase = Phase::Live;
         entry.is_ready = false;
         let name = Arc::clone(&entry.task.name);
-        let run = Arc::new(Run::new(keeper, (id, above), name, entry.generation, entry.attempt));
+        let may_be_replaced = matches!(entry.settings.on_stuck, OnStuck::Replace { .. }) || zoo::has("Z19");
+        let mut run = Run::new(keeper, (id, above), name, entry.generation, entry.attempt);
+        run.may_be_replaced = may_be_replaced;
+        let run = Arc::new(run);
         let is_future = matches!(work, Work::Future(_));
         fx.push(Effect::Start(Arc::clone(&run), work, entry.settings.traits));
         entry.live = Some(Live {
@@ -190,7 +195,8 @@ impl House {
     /// A run has physically returned.
     pub(super) fn returned(&mut self, fx: &mut Fx, id: TaskId, generation: u64, end: RunEnd, work: Option<Work>) {
         if self.live(id, generation).is_none() {
-            fx.drop_later((end.into_outcome(), work));
+            fx.drop_later(end.into_outcome());
+            fx.drop_later(work);
             return self.fenced_returned(fx, id, generation);
         }
         let Some(entry) = self.entries.get_mut(&id) else { return };
@@ -199,6 +205,7 @@ impl House {
             Some(work) if entry.answer.is_some() => entry.work = Some(work),
             work => fx.drop_later(work),
         }
+        // `live.run` is dropped here, under the lock: the caller has the run, too.
         self.strike(id, Timer::AttemptTimeout);
         self.strike(id, Timer::Grace);
         self.forget_watch(id);
@@ -209,12 +216,11 @@ impl House {
         }
         let is_over = self.entries.get(&id).is_some_and(|entry| entry.answer.is_none());
         if is_over {
-            fx.drop_later((end.into_outcome(), live.run));
+            fx.drop_later(end.into_outcome());
             self.remove_if_returned(fx, id);
             return self.serve_permits(fx);
         }
         let ended = self.judge(fx, id, &live, end);
-        fx.drop_later(live.run);
         match self.entries.get(&id).and_then(|entry| entry.stop) {
             Some(stop) => {
                 let outcome = stopped_for(stop, live.is_aborted);
@@ -354,7 +360,7 @@ impl House {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let parent = entry.parent;
         // WHY not for a group: its intensity is that of its children.
-        let own = if entry.group.is_none() { entry.record.note(next, now) } else { None };
+        let own = if entry.group.is_none() { entry.count_restart(next, now) } else { None };
         let verdict = own.or_else(|| self.count_in_group(parent?, now));
         match (verdict, parent) {
             (Some(Exhausted::SlowRestart(_)) | None, _) => {}
@@ -395,12 +401,12 @@ impl House {
         let kind = outcome.kind();
         let Some(entry) = self.entries.get_mut(&id) else { return };
         if entry.parent.is_some() && entry.stop.is_none() {
-            fx.drop_later(entry.ended.replace(outcome));
+            fx.drop_later(entry.ended.replace(Box::new(outcome)).map(|ended| *ended));
             return self.sleep(fx, id);
         }
         let Some(answer) = entry.answer.take() else { return fx.drop_later(outcome) };
         entry.phase = Phase::Over;
-        let (task, work, rank) = (Arc::clone(&entry.task), entry.work.take(), entry.rank());
+        let (task, rank) = (Arc::clone(&entry.task), entry.rank());
         // It waits for nothing any more, also if some of it has not returned.
         self.waiting.remove(&rank);
         self.permits.remove(&rank);
@@ -408,7 +414,6 @@ impl House {
             self.strike(id, timer);
         }
         fx.settle(&task, answer, outcome);
-        fx.drop_later(work);
         self.counts.completed += u64::from(kind == OutcomeKind::Completed);
         self.counts.failed += u64::from(kind.is_failure());
         self.counts.evicted += u64::from(kind == OutcomeKind::Evicted);
@@ -431,10 +436,19 @@ impl House {
         }
         entry.show();
         fx.push(Effect::Ring(Arc::clone(&entry.task)));
+        // What is removed takes it along.
+        let work = self.entry(id).and_then(|entry| entry.work.take());
+        fx.drop_later(work);
     }
 }
 
 impl Entry {
+    /// Counts a restart, and says what is done when that is one too many.
+    fn count_restart(&mut self, next: Next, now: Duration) -> Option<Exhausted> {
+        let intensity = self.settings.intensity;
+        self.record.get_or_insert_with(|| Box::new(Record::new(intensity))).note(next, now)
+    }
+
     /// What comes after a run that ended like this; a tick of a schedule is followed by the next.
     fn next(&mut self, now: &Reading, exit: Exit) -> Next {
         match &mut self.course {

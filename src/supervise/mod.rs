@@ -12,7 +12,7 @@
 //! | `settings`, `spec` | what can be said about a task, and what is submitted |
 //! | `outcome` | how did it end? |
 //! | `context` | what does a run know of itself? |
-//! | `house` | the data, and the table of phases; read first |
+//! | `house`, `roll` | the data, and the table of phases; read first |
 //! | `admission`, `life`, `stopping`, `watchdog`, `group` | who gets in; how runs begin and end; how they are stopped; who is silent; who belongs together |
 //! | `keeper` | what is done after the lock, and the one timer |
 //! | `body`, `halt` | runs, as tasks of the pool; bodies that are told to stop by a function |
@@ -38,6 +38,7 @@ mod life;
 mod outcome;
 mod report;
 mod restart;
+mod roll;
 mod settings;
 #[cfg(feature = "signals")]
 mod signals;

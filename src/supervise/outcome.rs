@@ -335,20 +335,27 @@ pub(super) trait Settle: Send + Sync {
     fn settle(&self, outcome: Outcome);
 }
 
+/// Takes the results of runs.
+pub(super) trait Keep<T>: Send + Sync {
+    /// Keeps the result of a run; the one before is dropped here, in the run. That of a run that was fenced off changes nothing (SUP-3).
+    fn put(&self, generation: u64, value: T);
+}
+
 /// The result of the last run that succeeded, and who waits for it.
 pub(super) struct Answer<T: Send + 'static> {
     /// With the generation of its run.
     value: Mutex<Option<(u64, T)>>,
-    promise: Mutex<Option<Promise<Outcome<T>>>>,
+    promise: Promise<Outcome<T>>,
 }
 
 impl<T: Send + 'static> Answer<T> {
     pub(super) fn new(promise: Promise<Outcome<T>>) -> Self {
-        Self { value: Mutex::new(None), promise: Mutex::new(Some(promise)) }
+        Self { value: Mutex::new(None), promise }
     }
+}
 
-    /// Keeps the result of a run; the one before is dropped here, in the run. That of a run that was fenced off changes nothing (SUP-3).
-    pub(super) fn put(&self, generation: u64, value: T) {
+impl<T: Send + 'static> Keep<T> for Answer<T> {
+    fn put(&self, generation: u64, value: T) {
         let mut kept = self.value.lock();
         let is_stale = kept.as_ref().is_some_and(|(newest, _)| *newest > generation);
         let unwanted = if is_stale { Some((generation, value)) } else { kept.replace((generation, value)) };
@@ -359,12 +366,10 @@ impl<T: Send + 'static> Answer<T> {
 
 impl<T: Send + 'static> Settle for Answer<T> {
     fn settle(&self, outcome: Outcome) {
-        let promise = self.promise.lock().take();
         let value = self.value.lock().take().map(|(_, value)| value);
-        let Some(promise) = promise else { return };
         let mut value = Some(value);
         match Outcome::with(outcome, || value.take().flatten()) {
-            Some(outcome) => promise.complete(Ok(outcome)),
+            Some(outcome) => self.promise.complete(Ok(outcome)),
             None => unreachable!("a run that succeeded has left its result"),
         }
         drop_quietly(value);

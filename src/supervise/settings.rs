@@ -51,7 +51,7 @@ pub(super) struct Wishes {
 }
 
 /// What holds.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Settings {
     pub(super) restart: RestartPolicy,
     pub(super) max_retries: Option<u32>,

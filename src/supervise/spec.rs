@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::context::TaskContext;
-use super::outcome::Answer;
+use super::outcome::{Answer, Keep};
 use super::settings::{OnStuck, Wishes, settings_methods};
 use crate::error::{BoxError, BuildError, Error, SubmitReason, TaskResult};
 use crate::sync::Mutex;
@@ -64,13 +64,12 @@ pub enum Strategy {
 }
 
 type BlockingOf<T> = Box<dyn FnMut(&TaskContext) -> TaskResult<T> + Send>;
-type FutureOf<T> = Pin<Box<dyn Future<Output = TaskResult<T>> + Send>>;
 
 /// What a task does.
 enum Body<T> {
     Blocking(BlockingOf<T>),
     Rebuilding(Box<dyn FnMut() -> BlockingOf<T> + Send>),
-    Future(Box<dyn FnMut(TaskContext) -> FutureOf<T> + Send>),
+    Future(Box<dyn FnMut(TaskContext, Arc<dyn Keep<T>>) -> FutureWork + Send>),
     Group { strategy: Strategy, specs: Vec<TaskSpec>, done: fn() -> T },
 }
 
@@ -95,9 +94,10 @@ pub(super) struct GroupWork {
 pub(super) struct Said {
     pub(super) name: Name,
     pub(super) priority: i32,
-    pub(super) wishes: Wishes,
+    /// `None` while nothing is said.
+    pub(super) wishes: Option<Box<Wishes>>,
     pub(super) slot: Option<(Name, Admission)>,
-    pub(super) schedule: Option<Schedule>,
+    pub(super) schedule: Option<Box<Schedule>>,
     pub(super) start_delay: Duration,
     pub(super) token: Option<CancelToken>,
 }
@@ -151,7 +151,7 @@ impl<T: Send + 'static> TaskSpec<T> {
         let said = Said {
             name: name_of(name),
             priority: 0,
-            wishes: Wishes::default(),
+            wishes: None,
             slot: None,
             schedule: None,
             start_delay: Duration::ZERO,
@@ -185,11 +185,19 @@ impl<T: Send + 'static> TaskSpec<T> {
         F: FnMut(TaskContext) -> Fut + Send + 'static,
         Fut: Future<Output = TaskResult<T>> + Send + 'static,
     {
-        Self::of(name, Body::Future(Box::new(move |cx| Box::pin(body(cx)))))
+        let make = move |cx: TaskContext, answer: Arc<dyn Keep<T>>| -> FutureWork {
+            let generation = cx.generation();
+            let future = body(cx);
+            Box::pin(async move {
+                answer.put(generation, future.await?);
+                Ok(())
+            })
+        };
+        Self::of(name, Body::Future(Box::new(make)))
     }
 
     fn wishes(&mut self) -> &mut Wishes {
-        &mut self.0.said.wishes
+        self.0.said.wishes.get_or_insert_default()
     }
 
     settings_methods!();
@@ -242,17 +250,20 @@ impl<T: Send + 'static> TaskSpec<T> {
     /// Says which value makes no sense, if one does not.
     pub(super) fn validate(&self) -> Result<(), BuildError> {
         let said = &self.0.said;
-        said.wishes.validate()?;
-        if said.schedule.as_ref().and_then(Schedule::shortest_period) == Some(Duration::ZERO) {
+        let wishes = said.wishes.as_deref();
+        wishes.map_or(Ok(()), Wishes::validate)?;
+        if said.schedule.as_deref().and_then(Schedule::shortest_period) == Some(Duration::ZERO) {
             return Err(BuildError::new("schedule", "0ns", "the period must be longer than zero"));
         }
-        let replaces = matches!(said.wishes.on_stuck, Some(OnStuck::Replace { .. }));
+        let replaces = matches!(wishes.and_then(|wishes| wishes.on_stuck), Some(OnStuck::Replace { .. }));
         let body = self.0.body.lock();
         if replaces && matches!(*body, Body::Blocking(_) | Body::Group { .. }) {
             return Err(BuildError::new("on_stuck", "Replace", "needs a body that can be built anew"));
         }
         let Body::Group { specs, .. } = &*body else { return Ok(()) };
-        let of_a_run = [("watchdog", said.wishes.watchdog), ("attempt_timeout", said.wishes.attempt_timeout)];
+        let (watchdog, attempt_timeout) =
+            wishes.map(|wishes| (wishes.watchdog, wishes.attempt_timeout)).unwrap_or_default();
+        let of_a_run = [("watchdog", watchdog), ("attempt_timeout", attempt_timeout)];
         if let Some((field, Some(Some(limit)))) = of_a_run.into_iter().find(|(_, limit)| limit.flatten().is_some()) {
             return Err(BuildError::new(field, format!("{limit:?}"), "is said to the children of a group"));
         }
@@ -290,14 +301,9 @@ impl<T: Send + 'static> TaskSpec<T> {
         let work = match body.into_inner() {
             Body::Blocking(body) => Ok(Work::Blocking(keep(body, answer))),
             Body::Rebuilding(mut build) => Ok(Work::Rebuilding(Box::new(move || keep(build(), Arc::clone(&answer))))),
-            Body::Future(mut make) => Ok(Work::Future(Box::new(move |cx| {
-                let generation = cx.generation();
-                let (future, answer) = (make(cx), Arc::clone(&answer));
-                Box::pin(async move {
-                    answer.put(generation, future.await?);
-                    Ok(())
-                })
-            }))),
+            Body::Future(mut make) => {
+                Ok(Work::Future(Box::new(move |cx| make(cx, Arc::clone(&answer) as Arc<dyn Keep<T>>))))
+            }
             Body::Group { strategy, specs, done } => {
                 Err(GroupWork { strategy, specs, done: Box::new(move || answer.put(0, done())) })
             }
@@ -316,7 +322,7 @@ impl TaskSpec<()> {
         F: FnMut(&TaskContext) -> TaskResult + Send + 'static,
     {
         let mut spec = Self::blocking(name, body);
-        spec.0.said.schedule = Some(schedule.into());
+        spec.0.said.schedule = Some(Box::new(schedule.into()));
         spec
     }
 

@@ -4,6 +4,7 @@
 //! is polled; a blocking run cannot be stopped, and is *stuck*.
 #![forbid(unsafe_code)]
 
+use std::cmp::Reverse;
 use std::sync::{Arc, Weak};
 use std::task::Wake;
 use std::time::Duration;
@@ -254,7 +255,9 @@ impl House {
     pub(super) fn pool_ends(&mut self, fx: &mut Fx) {
         self.is_pool_over = true;
         self.close(fx);
-        for entry in self.entries.values_mut() {
+        let mut latest_first: Vec<_> = self.entries.values_mut().collect();
+        latest_first.sort_unstable_by_key(|entry| Reverse(entry.task.id));
+        for entry in latest_first {
             let future = entry.live.as_mut().filter(|live| live.is_future);
             if let Some(live) = future {
                 fx.push(Effect::Abort(Arc::clone(&live.run)));
@@ -265,6 +268,10 @@ impl House {
     /// The names of tasks whose outcome is delivered and that have not returned; `None` while one may still end in time.
     pub(super) fn stuck_names(&self) -> Option<Vec<Arc<str>>> {
         let is_settled = self.entries.values().all(|entry| entry.answer.is_none());
-        is_settled.then(|| self.entries.values().map(|entry| Arc::clone(&entry.task.name)).collect())
+        is_settled.then(|| {
+            let mut stuck: Vec<_> = self.entries.values().map(|entry| &entry.task).collect();
+            stuck.sort_unstable_by_key(|task| task.id);
+            stuck.into_iter().map(|task| Arc::clone(&task.name)).collect()
+        })
     }
 }

@@ -22,7 +22,7 @@ use super::settings::{Wishes, settings_methods};
 use super::spec::{GroupWork, Said, SubmitError, TaskId, TaskSpec, Work};
 use super::stopping;
 use super::subscriber::{OfSupervisor, Subscriber};
-use super::task::{OwnRun, SupervisedTask, Task, TaskControl};
+use super::task::{SupervisedTask, Task, TaskControl};
 use crate::error::{BuildError, Error, SubmitReason, WaitError};
 use crate::park::Wait;
 use crate::pool::ThreadPool;
@@ -167,12 +167,11 @@ impl Supervisor {
                 Err(reason) => return Err(SubmitError::new(reason, spec)),
             };
             let id = house.next_id();
-            let own = Arc::new(OwnRun(Arc::as_ptr(keeper) as usize, id.0)) as Arc<dyn Waited>;
-            let (promise, outcome) = Promise::new(Some(own), location);
+            let task = Arc::new(Task::new(keeper, id, Arc::clone(&spec.0.said.name)));
+            let (promise, outcome) = Promise::new(Some(Arc::clone(&task) as Arc<dyn Waited>), location);
             let answer = Arc::new(Answer::new(promise));
             let (mut said, work) = spec.erase(&answer);
             tokens.extend(said.token.take().map(|token| (id, token)));
-            let task = Arc::new(Task::new(id, Arc::clone(&said.name)));
             let mut below = VecDeque::new();
             let (slot, admission) = said.slot.clone().unzip();
             let new = new_task(house, &mut below, (said, work), (Arc::clone(&task), answer, None));
@@ -183,7 +182,7 @@ impl Supervisor {
                 let answer = Arc::new(Answer::new(promise));
                 let (mut said, work) = spec.erase(&answer);
                 tokens.extend(said.token.take().map(|token| (id, token)));
-                let task = Arc::new(Task::new(id, Arc::clone(&said.name)));
+                let task = Arc::new(Task::new(keeper, id, Arc::clone(&said.name)));
                 let child = new_task(house, &mut below, (said, work), (task, answer, Some(parent)));
                 house.take_in_child(fx, child);
             }
@@ -263,10 +262,10 @@ impl Supervisor {
     pub fn tasks(&self) -> Vec<TaskInfo> {
         self.keeper().act(|house, fx| {
             let watched = house.watch.time(fx.now);
-            let info = |(id, entry): (&TaskId, &super::house::Entry)| {
+            let info = |entry: &super::house::Entry| {
                 let view = entry.task.view.lock();
                 TaskInfo {
-                    id: *id,
+                    id: entry.task.id,
                     name: Arc::clone(&entry.task.name),
                     status: view.status,
                     priority: entry.priority,
@@ -274,10 +273,12 @@ impl Supervisor {
                     generation: entry.generation,
                     failures: entry.failures,
                     slot: entry.slot.clone(),
-                    silent: house.watch.silence(*id, watched),
+                    silent: house.watch.silence(entry.task.id, watched),
                 }
             };
-            house.entries.iter().map(info).collect()
+            let mut tasks: Vec<_> = house.entries.values().map(|entry| info(entry)).collect();
+            tasks.sort_unstable_by_key(|task| task.id);
+            tasks
         })
     }
 
@@ -510,7 +511,7 @@ fn new_task(
     (said, work): (Said, Result<Work, GroupWork>),
     (task, answer, parent): (Arc<Task>, Arc<dyn Settle>, Option<TaskId>),
 ) -> NewTask {
-    let settings = said.wishes.over(&house.defaults);
+    let settings = house.settings_of(said.wishes.as_deref());
     let (work, group) = match work {
         Ok(work) => (Some(work), None),
         Err(GroupWork { strategy, specs, done }) => {
@@ -521,7 +522,7 @@ fn new_task(
                 below.push_back((id, task.id, spec));
             }
             let record = Record::new(settings.intensity);
-            (None, Some(Group { strategy, children, done, record, stage: Stage::Idle }))
+            (None, Some(Box::new(Group { strategy, children, done, record, stage: Stage::Idle })))
         }
     };
     NewTask {

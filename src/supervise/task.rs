@@ -46,6 +46,8 @@ pub enum TaskStatus {
 /// What handles see of a task without asking the house.
 pub(super) struct Task {
     pub(super) id: TaskId,
+    /// The address of its supervisor.
+    keeper: usize,
     pub(super) name: Name,
     pub(super) view: Mutex<View>,
     pub(super) bell: Bell,
@@ -55,7 +57,8 @@ pub(super) struct View {
     pub(super) status: TaskStatus,
     /// When the run that goes on began.
     pub(super) began: Option<Moment>,
-    pub(super) errors: VecDeque<ErrorRecord>,
+    /// `None` before the first.
+    pub(super) errors: Option<Box<VecDeque<ErrorRecord>>>,
     pub(super) is_ready: bool,
     /// Its outcome has been delivered.
     pub(super) is_settled: bool,
@@ -64,25 +67,23 @@ pub(super) struct View {
 }
 
 impl Task {
-    pub(super) fn new(id: TaskId, name: Name) -> Self {
+    pub(super) fn new(keeper: &Arc<Keeper>, id: TaskId, name: Name) -> Self {
         let view = View {
             status: TaskStatus::Queued,
             began: None,
-            errors: VecDeque::new(),
+            errors: None,
             is_ready: false,
             is_settled: false,
             is_removed: false,
         };
-        Self { id, name, view: Mutex::new(view), bell: Bell::new() }
+        Self { id, keeper: Arc::as_ptr(keeper) as usize, name, view: Mutex::new(view), bell: Bell::new() }
     }
 }
 
 /// Knows who would wait for the end of the task that he is a run of.
-pub(super) struct OwnRun(pub(super) usize, pub(super) u64);
-
-impl Waited for OwnRun {
+impl Waited for Task {
     fn would_deadlock(&self) -> bool {
-        current::is_run_of(self.0, self.1)
+        current::is_run_of(self.keeper, self.id.0)
     }
 
     fn lend(self: Arc<Self>, _class: Priority) -> bool {
@@ -138,13 +139,13 @@ impl TaskControl {
     /// The latest 16 failures of its runs, oldest first.
     #[must_use]
     pub fn errors(&self) -> Vec<ErrorRecord> {
-        self.task.view.lock().errors.iter().cloned().collect()
+        self.task.view.lock().errors.iter().flat_map(|errors| errors.iter()).cloned().collect()
     }
 
     /// The latest failure.
     #[must_use]
     pub fn last_error(&self) -> Option<SharedError> {
-        self.task.view.lock().errors.back().map(|record| Arc::clone(&record.error))
+        self.task.view.lock().errors.as_ref()?.back().map(|record| Arc::clone(&record.error))
     }
 
     /// Stops the task for good, and waits until it has physically ended; inside a run of its own, and while this thread holds a fence of the pool, it does not wait. True for the one caller that won:
@@ -227,8 +228,7 @@ impl TaskControl {
     }
 
     fn would_deadlock(&self) -> bool {
-        let own = OwnRun(Arc::as_ptr(&self.keeper) as usize, self.task.id.0);
-        own.would_deadlock() || self.keeper.pool.0.is_fenced_by_this_thread()
+        self.task.would_deadlock() || self.keeper.pool.0.is_fenced_by_this_thread()
     }
 
     fn wait_until<T>(&self, limit: Option<Duration>, look: impl Fn(TaskStatus, bool) -> Option<T>) -> Option<T> {

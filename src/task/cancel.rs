@@ -358,6 +358,8 @@ impl Listeners {
     fn add(&mut self, waker: Waker) -> u64 {
         let number = self.next_waiter;
         self.next_waiter += 1;
+        // WHY exact: most tokens have one waiter, or none.
+        self.waiters.reserve_exact(usize::from(self.waiters.is_empty()));
         self.waiters.push((number, waker));
         number
     }

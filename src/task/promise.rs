@@ -17,7 +17,7 @@ use crate::error::{JoinError, RejectReason};
 use crate::sync::Mutex;
 
 /// Who owes the result.
-pub(crate) struct Promise<T: Send + 'static>(Option<Arc<Promised<T>>>);
+pub(crate) struct Promise<T: Send + 'static>(Arc<Promised<T>>);
 
 /// What promise and handle share.
 struct Promised<T> {
@@ -30,22 +30,19 @@ impl<T: Send + 'static> Promise<T> {
     /// A promise, and the handle of who waits for it; `waited` knows who would wait for himself.
     pub(crate) fn new(waited: Option<Arc<dyn Waited>>, location: &'static Location<'static>) -> (Self, TaskHandle<T>) {
         let promised = Arc::new(Promised { answer: Mutex::default(), waited, location });
-        (Self(Some(Arc::clone(&promised))), TaskHandle::new(promised))
+        (Self(Arc::clone(&promised)), TaskHandle::new(promised))
     }
 
-    /// Keeps it.
-    pub(crate) fn complete(mut self, result: Result<T, JoinError>) {
-        if let Some(promised) = self.0.take() {
-            promised.complete(result);
-        }
+    /// Keeps it; the first call counts.
+    pub(crate) fn complete(&self, result: Result<T, JoinError>) {
+        self.0.complete(result);
     }
 }
 
 impl<T: Send + 'static> Drop for Promise<T> {
     fn drop(&mut self) {
-        if let Some(promised) = self.0.take() {
-            promised.complete(Err(JoinError::ShutDown));
-        }
+        // Nothing, if it has been kept.
+        self.0.complete(Err(JoinError::ShutDown));
     }
 }
 
