@@ -129,6 +129,24 @@ pub(crate) fn pause() {
     }
 }
 
+/// How long several waits of one call may take together.
+pub(crate) struct Patience(Parking);
+
+impl Patience {
+    pub(crate) fn of(limit: Duration) -> Self {
+        Self(Parking::begin(&Wait::on("several things").at_most(Some(limit))))
+    }
+
+    /// How much is left; `None` when there is no limit.
+    pub(crate) fn left(&self) -> Option<Duration> {
+        match &self.0 {
+            Parking::Thread(deadline) => deadline.remaining(),
+            #[cfg(feature = "testing")]
+            Parking::Driven(driver, until) => until.map(|until| until.saturating_sub(driver.now())),
+        }
+    }
+}
+
 /// When a wait ends, by the clock that it is measured with.
 enum Parking {
     Thread(Deadline),

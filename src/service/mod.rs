@@ -6,13 +6,15 @@
 //! |---|---|
 //! | `service` | [`Service`]: two functions, one that runs and one that ends it |
 //! | `ticker` | [`Ticker`]: a function that is called by a schedule |
-//! | `unit` | what both are: turns of start and stop, what is seen of them |
+//! | `unit` | what both are: turns of start and stop |
+//! | `signs` | what is seen of them without a lock |
 //! | `error` | [`ServiceError`] |
 #![forbid(unsafe_code)]
 
 mod error;
 #[expect(clippy::module_inception, reason = "the room is named after its first inhabitant")]
 mod service;
+mod signs;
 mod ticker;
 mod unit;
 
