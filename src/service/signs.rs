@@ -10,7 +10,7 @@
 //!
 //! The bad interleaving: a wait for the end of generation 1 looks when 2 runs already, and waits for the end of that too. Excluded, because it finds another generation.
 //!
-//! Witnessed by `tests/env/services.rs`.
+//! Witnessed by `tests/env/service_races.rs`.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;

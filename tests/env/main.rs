@@ -26,6 +26,7 @@
 //! | `tracked` | tasks that are called off together |
 //! | `supervise_chaos` | all of supervision at once, in any order, judged by its invariants |
 //! | `services` | start, stop and restart; a service as a supervised body |
+//! | `service_races` | services in the hands of several at once |
 //! | `service_reloads` | reloads of what runs; readiness |
 //! | `supervise_events` | events of supervised tasks |
 //! | `supervise_faults` | faults of supervised tasks, what comes at a bad moment |
@@ -76,6 +77,7 @@ mod repeating;
 mod replies;
 mod scopes;
 mod seeds;
+mod service_races;
 mod service_reloads;
 mod services;
 mod supervise_chaos;
