@@ -95,6 +95,8 @@ const SLEEPERS: &[(&str, &str)] = &[
     ("tests/env/supervise_stops.rs", "a body's sleep that a cancel ends is what is tested, in virtual time"),
     ("tests/env/supervise_faults.rs", "bodies take virtual time"),
     ("tests/env/services.rs", "a stop function that uses up its time is what is tested, in virtual time"),
+    ("tests/env/service_races.rs", "functions take virtual time"),
+    ("tests/env/service_reloads.rs", "reloads take virtual time"),
     ("tests/env/tickers.rs", "ticks take virtual time"),
     ("tests/env/supervise_groups.rs", "bodies take virtual time"),
     ("tests/env/supervise_chaos.rs", "bodies take virtual time"),

@@ -26,7 +26,7 @@ mod tests;
 mod wait;
 
 pub(crate) use bell::{Bell, Listener};
-pub(crate) use wait::{Attention, Limit, Wait, attend, attention, park, pause, wait_for, waiting, yield_at};
+pub(crate) use wait::{Attention, Patience, Wait, attend, attention, park, pause, wait_for, waiting, yield_at};
 
 use std::sync::Arc;
 use std::task::Wake;

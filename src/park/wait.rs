@@ -129,12 +129,12 @@ pub(crate) fn pause() {
     }
 }
 
-/// How long something that consists of several waits may take, by the time that they go by.
-pub(crate) struct Limit(Parking);
+/// How long several waits may take together, by the time that they go by.
+pub(crate) struct Patience(Parking);
 
-impl Limit {
-    pub(crate) fn begin(limit: Option<Duration>) -> Self {
-        Self(Parking::begin(&Wait::on("several waits").at_most(limit)))
+impl Patience {
+    pub(crate) fn of(limit: impl Into<Option<Duration>>) -> Self {
+        Self(Parking::begin(&Wait::on("several waits").at_most(limit.into())))
     }
 
     /// How much is left; `None` when there is no limit.

@@ -20,7 +20,7 @@ mod tests;
 
 use std::time::Duration;
 
-use crate::park::Limit;
+use crate::park::Patience;
 use crate::supervise::Backoff;
 use crate::task::cancel::CancelToken;
 use crate::task::current;
@@ -79,7 +79,7 @@ pub fn poll_until(
     max: impl Into<Option<Duration>>,
     mut check: impl FnMut() -> bool,
 ) -> bool {
-    let limit = Limit::begin(max.into());
+    let limit = Patience::of(max);
     let tick = tick.max(TICK_MIN);
     while !token.is_cancelled() {
         if check() {

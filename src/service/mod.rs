@@ -6,7 +6,8 @@
 //! |---|---|
 //! | `service` | [`Service`]: two functions, one that runs and one that ends it |
 //! | `ticker` | [`Ticker`]: a function that is called by a schedule |
-//! | `unit` | what both are: turns of start and stop, what is seen of them |
+//! | `unit` | what both are: turns of start and stop |
+//! | `signs` | what is seen of them without a lock |
 //! | `error` | [`ServiceError`] |
 //!
 //! Witnessed by `tests/env/services.rs`, `tests/env/tickers.rs`.
@@ -15,6 +16,7 @@
 mod error;
 #[expect(clippy::module_inception, reason = "the room is named after its first inhabitant")]
 mod service;
+mod signs;
 mod ticker;
 mod unit;
 

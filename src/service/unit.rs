@@ -1,25 +1,27 @@
 //! What a service and a ticker have in common: one task of a supervisor of its own at a time, and starts and stops that take turns.
 //!
-//! A start, a stop and a restart hold the *turn* from their beginning to their end, so that none comes between the two halves of another. The turn is waited for, with a limit; a function of the
-//! unit itself does not get that far, and is refused.
+//! A start, a stop and a restart hold the *turn* from their beginning to their end, so that none comes between the two halves of another. Turns are taken in the order in which they were asked for,
+//! and waited for with a limit; a function of the unit itself does not get that far, and is refused.
 //!
 //! A running task holds a [`Lease`]; its supervisor drops it when the task is over and has physically returned, before anybody can see that it has ended. So it runs exactly as long as the lease lives.
 #![forbid(unsafe_code)]
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::task::Wake;
 use std::time::Duration;
 
 use super::error::ServiceError;
-use crate::park::{Bell, Wait};
+pub(super) use super::signs::Lease;
+use super::signs::Signs;
+use crate::error::WaitError;
+use crate::park::{Bell, Patience, Wait};
 use crate::pool::ThreadPool;
 use crate::pool::global::try_global;
 use crate::supervise::{ErrorRecord, SubmitError, Supervisor, TaskControl, TaskSpec};
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::task::cancel::{CancelToken, Cancelled};
-use crate::time::Moment;
 
 /// How long a stop waits when nothing is said.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
@@ -27,64 +29,11 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// What makes the task of a start.
 pub(super) type Make<'a> = &'a dyn Fn(Lease) -> TaskSpec;
 
-/// What is seen from outside without asking anybody.
-pub(super) struct Signs {
-    running: AtomicBool,
-    begun: AtomicBool,
-    bell: Bell,
-    /// How long a function that ends it may take.
-    limit: Mutex<Duration>,
-}
-
-impl Signs {
-    fn is_running(&self) -> bool {
-        // ORDER unit.is_running: SeqCst; what the functions did is visible to who sees that they have ended; pairs with unit.ends.
-        self.running.load(Ordering::SeqCst)
-    }
-
-    fn has_begun(&self) -> bool {
-        // ORDER unit.has_begun: SeqCst; pairs with unit.begins.
-        self.begun.load(Ordering::SeqCst)
-    }
-
-    pub(super) fn limit(&self) -> Duration {
-        *self.limit.lock()
-    }
-}
-
-/// It runs while this lives.
-pub(super) struct Lease(Arc<Signs>);
-
-impl Lease {
-    fn new(signs: &Arc<Signs>) -> Self {
-        // ORDER unit.clears: SeqCst; before the start that it is for; pairs with unit.has_begun.
-        signs.begun.store(false, Ordering::SeqCst);
-        // ORDER unit.runs: SeqCst; pairs with unit.is_running.
-        signs.running.store(true, Ordering::SeqCst);
-        Self(Arc::clone(signs))
-    }
-
-    /// Its function is about to be called.
-    pub(super) fn begin(&self) {
-        // ORDER unit.begins: SeqCst; pairs with unit.has_begun.
-        if !self.0.begun.swap(true, Ordering::SeqCst) {
-            self.0.bell.ring();
-        }
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        // ORDER unit.ends: SeqCst; publishes what the functions did; pairs with unit.is_running.
-        self.0.running.store(false, Ordering::SeqCst);
-        self.0.bell.ring();
-    }
-}
-
 #[derive(Default)]
 struct State {
     control: Option<TaskControl>,
-    since: Option<Moment>,
+    /// The start that the control is of.
+    generation: u64,
     /// What it runs by, and what ends it then.
     token: Option<CancelToken>,
     #[expect(dead_code, reason = "it is held, and let go of by the next start")]
@@ -101,16 +50,23 @@ pub(super) struct Unit {
     home: Mutex<Home>,
     signs: Arc<Signs>,
     state: Mutex<State>,
-    has_turn: Mutex<bool>,
+    queue: Mutex<Queue>,
     turns: Bell,
 }
 
-/// A start, a stop or a restart is under way.
-struct Turn<'a>(&'a Unit);
+/// Who has the turn, and behind him who waits for it.
+#[derive(Default)]
+struct Queue {
+    numbers: VecDeque<u64>,
+    last: u64,
+}
+
+/// A start, a stop or a restart is under way, or waits until it may be.
+struct Turn<'a>(&'a Unit, u64);
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        *self.0.has_turn.lock() = false;
+        self.0.queue.lock().numbers.retain(|number| *number != self.1);
         self.0.turns.ring();
     }
 }
@@ -126,17 +82,11 @@ impl Wake for Ends {
 
 impl Unit {
     pub(super) fn new() -> Self {
-        let signs = Signs {
-            running: AtomicBool::new(false),
-            begun: AtomicBool::new(false),
-            bell: Bell::new(),
-            limit: Mutex::new(PATIENCE),
-        };
         Self {
             home: Mutex::new(Home { supervisor: None, is_global: true }),
-            signs: Arc::new(signs),
+            signs: Arc::new(Signs::new()),
             state: Mutex::default(),
-            has_turn: Mutex::new(false),
+            queue: Mutex::default(),
             turns: Bell::new(),
         }
     }
@@ -156,33 +106,52 @@ impl Unit {
     /// Starts it, after it has been stopped if it runs.
     pub(super) fn start(&self, token: Option<&CancelToken>, make: Make<'_>) -> Result<(), ServiceError> {
         self.refuse_inside()?;
-        let (_turn, left) = self.turn(PATIENCE)?;
-        self.start_anew(token.cloned(), left, make)
+        let patience = Patience::of(PATIENCE);
+        let _turn = self.turn(&patience)?;
+        self.start_anew(token.cloned(), &patience, make)
     }
 
     /// Stops it and starts it by the same token; nothing comes between.
     pub(super) fn restart(&self, limit: Option<Duration>, make: Make<'_>) -> Result<(), ServiceError> {
         self.refuse_inside()?;
-        let (_turn, left) = self.turn(limit.unwrap_or(PATIENCE))?;
+        let patience = Patience::of(limit.unwrap_or(PATIENCE));
+        let _turn = self.turn(&patience)?;
         let token = self.state.lock().token.clone();
-        self.start_anew(token, left, make)
-    }
-
-    /// A restart, of what runs only.
-    pub(super) fn reload(&self, limit: Option<Duration>, make: Make<'_>) -> Result<(), ServiceError> {
-        self.refuse_inside()?;
-        let (_turn, left) = self.turn(limit.unwrap_or(PATIENCE))?;
-        if !self.is_running() {
-            return Err(ServiceError::Stopped);
-        }
-        let token = self.state.lock().token.clone();
-        self.start_anew(token, left, make)
+        self.start_anew(token, &patience, make)
     }
 
     pub(super) fn stop(&self, limit: Option<Duration>) -> Result<(), ServiceError> {
         self.refuse_inside()?;
-        let (_turn, left) = self.turn(limit.unwrap_or(PATIENCE))?;
-        self.end(left)
+        let patience = Patience::of(limit.unwrap_or(PATIENCE));
+        let _turn = self.turn(&patience)?;
+        self.end(&patience)
+    }
+
+    /// The task of the latest start, and its number; a start that is under way is waited for.
+    fn settled(&self, patience: &Patience) -> Result<(u64, TaskControl), ServiceError> {
+        self.refuse_inside()?;
+        let _turn = self.turn(patience)?;
+        let (generation, control) = self.latest();
+        Ok((generation, control.ok_or(ServiceError::Stopped)?))
+    }
+
+    /// Waits until what runs has been called.
+    pub(super) fn wait_called(&self, patience: &Patience) -> Result<(), ServiceError> {
+        let (generation, control) = self.settled(patience)?;
+        if !self.is_running() {
+            return Err(ServiceError::Stopped);
+        }
+        control.refuse_deadlock()?;
+        self.signs.wait_begun(generation, patience.left())
+    }
+
+    pub(super) fn wait_ready(&self, limit: Duration) -> Result<(), ServiceError> {
+        let patience = Patience::of(limit);
+        let (_, control) = self.settled(&patience)?;
+        match control.wait_ready(patience.left().unwrap_or(Duration::MAX)) {
+            Err(WaitError::Closed) => Err(ServiceError::Stopped),
+            answer => Ok(answer?),
+        }
     }
 
     /// An error where waiting for it would be waiting for oneself.
@@ -194,35 +163,45 @@ impl Unit {
         }
     }
 
-    /// Waits for the turn, and says how much of the time is left.
-    fn turn(&self, limit: Duration) -> Result<(Turn<'_>, Duration), ServiceError> {
-        let control = self.state.lock().control.clone();
-        let before = control.as_ref().map(TaskControl::now);
-        let look = || (!std::mem::replace(&mut *self.has_turn.lock(), true)).then(|| Turn(self));
-        let wait = Wait::on("the turn to start or stop a service").at_most(Some(limit));
-        let turn = self.turns.wait_until(look, wait).ok_or(ServiceError::TimedOut)?;
-        let spent = before.zip(control.as_ref().map(TaskControl::now)).map(|(before, now)| before.until(now));
-        Ok((turn, limit.saturating_sub(spent.unwrap_or_default())))
+    /// Waits for the turn.
+    fn turn(&self, patience: &Patience) -> Result<Turn<'_>, ServiceError> {
+        let turn = {
+            let mut queue = self.queue.lock();
+            queue.last += 1;
+            let number = queue.last;
+            queue.numbers.push_back(number);
+            Turn(self, number)
+        };
+        let look = || (self.queue.lock().numbers.front() == Some(&turn.1)).then_some(());
+        let wait = Wait::on("the turn to start or stop a service").at_most(patience.left());
+        self.turns.wait_until(look, wait).map(|()| turn).ok_or(ServiceError::TimedOut)
+    }
+
+    /// The latest start, and its task.
+    fn latest(&self) -> (u64, Option<TaskControl>) {
+        let state = self.state.lock();
+        (state.generation, state.control.clone())
     }
 
     /// Tells it to end, and waits until it has.
-    fn end(&self, limit: Duration) -> Result<(), ServiceError> {
-        let Some(control) = self.state.lock().control.clone() else { return Ok(()) };
+    fn end(&self, patience: &Patience) -> Result<(), ServiceError> {
+        let (_, Some(control)) = self.latest() else { return Ok(()) };
+        control.refuse_deadlock()?;
         if self.is_running() {
-            *self.signs.limit.lock() = limit;
+            self.signs.set_limit(patience.left().unwrap_or(Duration::MAX));
             control.remove();
         }
-        control.wait_ended(limit)?;
+        control.wait_ended(patience.left().unwrap_or(Duration::MAX))?;
         Ok(())
     }
 
-    fn start_anew(&self, token: Option<CancelToken>, limit: Duration, make: Make<'_>) -> Result<(), ServiceError> {
+    fn start_anew(&self, token: Option<CancelToken>, patience: &Patience, make: Make<'_>) -> Result<(), ServiceError> {
         if token.as_ref().is_some_and(CancelToken::is_cancelled) {
             return Err(ServiceError::Cancelled);
         }
-        self.end(limit)?;
-        *self.signs.limit.lock() = PATIENCE;
-        let control = self.submit(make)?;
+        self.end(patience)?;
+        self.signs.set_limit(PATIENCE);
+        let (control, generation) = self.submit(make)?;
         let ends = |token: &CancelToken| {
             let bound = token.bind(Arc::new(Ends(control.clone())));
             if bound.is_none() {
@@ -231,18 +210,20 @@ impl Unit {
             bound
         };
         let bound = token.as_ref().and_then(ends);
-        let since = Some(control.now());
-        let before = std::mem::replace(&mut *self.state.lock(), State { control: Some(control), since, token, bound });
+        let state = State { control: Some(control), generation, token, bound };
+        let before = std::mem::replace(&mut *self.state.lock(), state);
         drop(before);
         Ok(())
     }
 
-    fn submit(&self, make: Make<'_>) -> Result<TaskControl, ServiceError> {
+    fn submit(&self, make: Make<'_>) -> Result<(TaskControl, u64), ServiceError> {
         let mut refused = false;
         loop {
             let (supervisor, is_global) = self.supervisor(refused)?;
-            match supervisor.submit(make(Lease::new(&self.signs))) {
-                Ok(task) => return Ok(task.control()),
+            let lease = Lease::new(&self.signs, supervisor.clock());
+            let generation = lease.generation();
+            match supervisor.submit(make(lease)) {
+                Ok(task) => return Ok((task.control(), generation)),
                 // The pool of the process may have ended, and another one begun.
                 Err(SubmitError::ShutDown(_)) if is_global && !refused => refused = true,
                 Err(SubmitError::Invalid(_, error)) => return Err(error.into()),
@@ -272,35 +253,34 @@ impl Unit {
     }
 
     pub(super) fn uptime(&self) -> Option<Duration> {
-        let (control, since) = {
-            let state = self.state.lock();
-            (state.control.clone()?, state.since?)
-        };
-        self.is_running().then(|| since.until(control.now()))
+        self.signs.uptime()
     }
 
     pub(super) fn errors(&self) -> Vec<ErrorRecord> {
-        let control = self.state.lock().control.clone();
-        control.map(|control| control.errors()).unwrap_or_default()
+        self.latest().1.map(|control| control.errors()).unwrap_or_default()
     }
 
     pub(super) fn wait_started(&self, limit: Duration) -> Result<(), ServiceError> {
-        let look = || match (self.signs.has_begun(), self.signs.is_running()) {
-            (true, _) => Some(Ok(())),
-            (false, true) => None,
-            (false, false) => Some(Err(ServiceError::Stopped)),
-        };
-        let wait = Wait::on("the begin of a service").at_most(Some(limit));
-        self.signs.bell.wait_until(look, wait).unwrap_or(Err(ServiceError::TimedOut))
+        let generation = self.signs.generation();
+        if let Some(answer) = self.signs.look_begun(generation) {
+            return answer;
+        }
+        self.refuse_deadlock()?;
+        self.signs.wait_begun(generation, Some(limit))
     }
 
     pub(super) fn wait_stopped(&self, limit: Duration) -> Result<(), ServiceError> {
-        if self.is_running() {
-            self.refuse_inside()?;
+        let generation = self.signs.generation();
+        if !self.is_running() {
+            return Ok(());
         }
-        let wait = Wait::on("the end of a service").at_most(Some(limit));
-        let look = || (!self.signs.is_running()).then_some(());
-        self.signs.bell.wait_until(look, wait).ok_or(ServiceError::TimedOut)
+        self.refuse_inside()?;
+        self.refuse_deadlock()?;
+        self.signs.wait_ended(generation, Some(limit))
+    }
+
+    fn refuse_deadlock(&self) -> Result<(), ServiceError> {
+        self.latest().1.map_or(Ok(()), |control| Ok(control.refuse_deadlock()?))
     }
 
     pub(super) fn show(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -332,7 +312,8 @@ macro_rules! unit_methods {
         ///
         /// # Errors
         ///
-        /// [`ServiceError::WouldDeadlock`] inside its own function; [`ServiceError::TimedOut`] when the one that was running has not ended, which is not started a second time;
+        /// [`ServiceError::WouldDeadlock`] inside its own function; [`ServiceError::TimedOut`] when the one that was running has not ended, which is not started a second time, or when another start
+        /// or stop took all the time;
         /// [`ServiceError::Invalid`] and [`ServiceError::ShutDown`].
         pub fn start(&self) -> Result<(), ServiceError> {
             self.check()?;
@@ -353,7 +334,8 @@ macro_rules! unit_methods {
         ///
         /// # Errors
         ///
-        /// [`ServiceError::TimedOut`]: it has been told, and has not ended yet. [`ServiceError::WouldDeadlock`] inside its own function, and it goes on.
+        /// [`ServiceError::TimedOut`]: it has been told, and has not ended yet, or another start or stop took all the time. [`ServiceError::WouldDeadlock`] inside its own function, and while this
+        /// thread holds a fence of its pool; it goes on then.
         pub fn stop(&self, limit: impl Into<Option<Duration>>) -> Result<(), ServiceError> {
             self.unit.stop(limit.into())
         }
@@ -368,23 +350,13 @@ macro_rules! unit_methods {
             self.unit.restart(limit.into(), &self.make())
         }
 
-        /// As [`restart`](Self::restart), of what runs only: what is stopped stays so.
-        ///
-        /// # Errors
-        ///
-        /// As [`restart`](Self::restart); [`ServiceError::Stopped`] when it is not running.
-        pub fn reload(&self, limit: impl Into<Option<Duration>>) -> Result<(), ServiceError> {
-            self.check()?;
-            self.unit.reload(limit.into(), &self.make())
-        }
-
         /// True from the return of a start until it has physically ended. One atomic load.
         #[must_use]
         pub fn is_running(&self) -> bool {
             self.unit.is_running()
         }
 
-        /// How long it has been running; `None` while it is not.
+        /// How long it has been running; `None` while it is not. An atomic load and a reading of the clock.
         #[must_use]
         pub fn uptime(&self) -> Option<Duration> {
             self.unit.uptime()
@@ -402,20 +374,20 @@ macro_rules! unit_methods {
             self.unit.errors().pop()
         }
 
-        /// Waits until its function has been called since the last start.
+        /// Waits until its function has been called since the latest start before this call.
         ///
         /// # Errors
         ///
-        /// [`ServiceError::TimedOut`]; [`ServiceError::Stopped`] when it is not running and was not called.
+        /// [`ServiceError::TimedOut`]; [`ServiceError::Stopped`] when it is not running and was not called; [`ServiceError::WouldDeadlock`] while this thread holds a fence of its pool.
         pub fn wait_started(&self, limit: Duration) -> Result<(), ServiceError> {
             self.unit.wait_started(limit)
         }
 
-        /// Waits until it has physically ended, whatever for. It is not told to.
+        /// Waits until what runs at this call has physically ended, whatever for, also when something else has been started since. It is not told to.
         ///
         /// # Errors
         ///
-        /// [`ServiceError::TimedOut`]; [`ServiceError::WouldDeadlock`] inside its own function.
+        /// [`ServiceError::TimedOut`]; [`ServiceError::WouldDeadlock`] inside its own function, and while this thread holds a fence of its pool.
         pub fn wait_stopped(&self, limit: Duration) -> Result<(), ServiceError> {
             self.unit.wait_stopped(limit)
         }

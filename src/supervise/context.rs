@@ -11,14 +11,14 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use super::keeper::Keeper;
-use super::outcome::{RunEnd, SelfCancelled, SharedError};
+use super::outcome::{RunEnd, RunError, SelfCancelled, SharedError};
 use super::spec::TaskId;
 use crate::error::TaskResult;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::task::cancel::CancelToken;
 use crate::task::current::{Name, Owner};
-use crate::task::panic::Payload;
+use crate::task::panic::{Payload, message_of};
 
 /// One run of a supervised task.
 pub(super) struct Run {
@@ -77,6 +77,11 @@ impl Run {
             Some(limit) => CancelToken::with_timeout(limit),
             None => CancelToken::new(),
         };
+        self.with_token(token)
+    }
+
+    /// The same run, for a function beside it that ends with that token.
+    pub(super) fn with_token(&self, token: CancelToken) -> Self {
         let run = Self::new(
             self.keeper.clone(),
             (self.task, self.above.clone()),
@@ -231,6 +236,12 @@ impl TaskContext {
         if let Some(error) = RunEnd::of(result).error() {
             self.note(error);
         }
+    }
+
+    /// Keeps a panic that goes on.
+    pub(super) fn note_panic(&self, payload: &Payload) {
+        let text = message_of(&**payload).unwrap_or("with no text").to_owned();
+        self.note(Arc::new(RunError::Panicked(text)));
     }
 
     /// The schedule of the task has this period from now on.

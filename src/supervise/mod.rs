@@ -55,7 +55,7 @@ mod tests;
 pub use backoff::{Backoff, Jitter};
 pub use context::TaskContext;
 pub use event::{Event, EventKind, EventWriter, StopReason, Subscribe, TracingSubscriber};
-pub(crate) use halt::Halves;
+pub(crate) use halt::{Halves, ReloadError};
 pub use intensity::Exhausted;
 pub use outcome::{ErrorRecord, Fatal, Outcome, OutcomeKind, Rejection, RunError, SelfCancelled, SharedError};
 pub use report::{SupervisorReport, SupervisorStats, TaskInfo};

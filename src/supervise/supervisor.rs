@@ -33,6 +33,7 @@ use crate::task::current::{self, Name, name_of};
 use crate::task::handle::Waited;
 use crate::task::promise::Promise;
 use crate::task::traits::TaskTraits;
+use crate::time::Clock;
 use crate::zoo;
 
 const DEFAULT_CAPACITY: usize = 1024;
@@ -396,6 +397,11 @@ impl Supervisor {
     }
 
     /// True inside a run of this supervisor.
+    /// What tells the time where its tasks run.
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.keeper().pool.0.clock
+    }
+
     pub(crate) fn is_inside(&self) -> bool {
         current::supervised().is_some_and(|(keeper, _)| keeper == Arc::as_ptr(self.keeper()) as usize)
     }

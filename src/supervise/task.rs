@@ -222,9 +222,12 @@ impl TaskControl {
         self.wait_until(Some(limit), look).unwrap_or(Err(WaitError::TimedOut))
     }
 
-    /// What time it is where the task runs.
-    pub(crate) fn now(&self) -> Moment {
-        self.keeper.pool.now()
+    /// An error where this thread would wait for itself if it waited for the task, which has not ended.
+    pub(crate) fn refuse_deadlock(&self) -> Result<(), WaitError> {
+        match self.is_alive() && self.would_deadlock() {
+            true => Err(WaitError::WouldDeadlock),
+            false => Ok(()),
+        }
     }
 
     fn would_deadlock(&self) -> bool {

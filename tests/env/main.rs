@@ -36,6 +36,8 @@
 //! | `tracked` | tasks that are called off together |
 //! | `supervise_chaos` | all of supervision at once, in any order, judged by its invariants |
 //! | `services` | start, stop and restart; a service as a supervised body |
+//! | `service_races` | services in the hands of several at once |
+//! | `service_reloads` | reloads of what runs; readiness |
 //! | `supervise_events` | events of supervised tasks |
 //! | `supervise_faults` | faults of supervised tasks, what comes at a bad moment |
 //! | `supervise_groups` | groups of supervised tasks |
@@ -93,6 +95,8 @@ mod replies;
 mod retry;
 mod scopes;
 mod seeds;
+mod service_races;
+mod service_reloads;
 mod services;
 mod supervise_asks;
 mod supervise_chaos;

@@ -11,6 +11,7 @@ mod posting;
 mod priority;
 mod results;
 mod send_sync;
+mod services;
 mod shutdown;
 mod stats;
 mod supervision;
