@@ -70,7 +70,13 @@ enum Body<T> {
     Blocking(BlockingOf<T>),
     Rebuilding(Box<dyn FnMut() -> BlockingOf<T> + Send>),
     Future(Box<dyn FnMut(TaskContext) -> FutureOf<T> + Send>),
-    Group { strategy: Strategy, specs: Vec<TaskSpec>, done: fn() -> T },
+    /// The same, and none can be made while there is another.
+    OneOfAKind(Box<dyn FnMut(TaskContext) -> FutureOf<T> + Send>),
+    Group {
+        strategy: Strategy,
+        specs: Vec<TaskSpec>,
+        done: fn() -> T,
+    },
 }
 
 pub(super) type BlockingWork = Box<dyn FnMut(&TaskContext) -> Result<(), BoxError> + Send>;
@@ -117,6 +123,7 @@ pub(super) struct Inner<T> {
 /// | [`future`](Self::future) | a future on the pool, made anew for each run |
 /// | [`periodic`](Self::periodic) | a blocking run at each tick |
 /// | [`service`](Self::service) | a blocking run, and a function that ends it |
+/// | [`resumable`](Self::resumable) | steps on the pool, from one state |
 /// | [`group`](Self::group) | the tasks of the group |
 ///
 /// # Errors
@@ -185,6 +192,15 @@ impl<T: Send + 'static> TaskSpec<T> {
         Self::of(name, Body::Future(Box::new(move |cx| Box::pin(body(cx)))))
     }
 
+    /// A future that shares something with the one before it, so that it cannot be made while that one is stuck.
+    pub(crate) fn one_of_a_kind<F, Fut>(name: impl Into<Cow<'static, str>>, mut body: F) -> Self
+    where
+        F: FnMut(TaskContext) -> Fut + Send + 'static,
+        Fut: Future<Output = TaskResult<T>> + Send + 'static,
+    {
+        Self::of(name, Body::OneOfAKind(Box::new(move |cx| Box::pin(body(cx)))))
+    }
+
     fn wishes(&mut self) -> &mut Wishes {
         &mut self.0.said.wishes
     }
@@ -228,7 +244,7 @@ impl<T: Send + 'static> TaskSpec<T> {
         }
         let replaces = matches!(said.wishes.on_stuck, Some(OnStuck::Replace { .. }));
         let body = self.0.body.lock();
-        if replaces && matches!(*body, Body::Blocking(_) | Body::Group { .. }) {
+        if replaces && matches!(*body, Body::Blocking(_) | Body::OneOfAKind(_) | Body::Group { .. }) {
             return Err(BuildError::new("on_stuck", "Replace", "needs a body that can be built anew"));
         }
         let Body::Group { specs, .. } = &*body else { return Ok(()) };
@@ -270,7 +286,7 @@ impl<T: Send + 'static> TaskSpec<T> {
         let work = match body.into_inner() {
             Body::Blocking(body) => Ok(Work::Blocking(keep(body, answer))),
             Body::Rebuilding(mut build) => Ok(Work::Rebuilding(Box::new(move || keep(build(), Arc::clone(&answer))))),
-            Body::Future(mut make) => Ok(Work::Future(Box::new(move |cx| {
+            Body::Future(mut make) | Body::OneOfAKind(mut make) => Ok(Work::Future(Box::new(move |cx| {
                 let generation = cx.generation();
                 let (future, answer) = (make(cx), Arc::clone(&answer));
                 Box::pin(async move {
