@@ -19,6 +19,7 @@
 //! | `job` | what is submitted |
 //! | `context` | what a step knows of its run |
 //! | `store` | where states survive |
+//! | `supervised` | the same steps under a supervisor, without an executor |
 //! | `error` | why a job has no result |
 //!
 //! No user code runs under the board's lock, and nothing of the user is dropped there. Each worker is a thread of the pool with a runner of its own. One that was woken takes jobs until there is none
@@ -26,7 +27,7 @@
 //!
 //! The bad interleaving: a token is cancelled between the moment when its job was taken and its first step. Excluded because the worker looks at the token after it took the job.
 //!
-//! Witnessed by `tests/env/jobs_classes.rs`, `tests/env/jobs_ends.rs`, `tests/env/jobs_states.rs`.
+//! Witnessed by `tests/env/jobs_classes.rs`, `tests/env/jobs_ends.rs`, `tests/env/jobs_states.rs`, `tests/env/jobs_supervised.rs`.
 #![forbid(unsafe_code)]
 
 mod board;
@@ -38,6 +39,7 @@ mod executor;
 mod job;
 mod shared;
 mod store;
+mod supervised;
 
 pub use context::JobContext;
 pub use error::JobError;

@@ -14,6 +14,7 @@ use super::keeper::Keeper;
 use super::outcome::{RunEnd, RunError, SelfCancelled, SharedError};
 use super::spec::TaskId;
 use crate::error::TaskResult;
+use crate::pool::worker::should_yield;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::task::cancel::CancelToken;
@@ -34,6 +35,8 @@ pub(super) struct Run {
     pub(super) token: CancelToken,
     /// It has shown that it lives, since somebody looked.
     beat: AtomicBool,
+    /// It waits for a worker between two steps, and cannot show it.
+    waits: AtomicBool,
     ready: AtomicBool,
     /// A future is to be dropped.
     abort: AtomicBool,
@@ -61,6 +64,7 @@ impl Run {
             may_be_replaced: false,
             token: CancelToken::new(),
             beat: AtomicBool::new(false),
+            waits: AtomicBool::new(false),
             ready: AtomicBool::new(false),
             abort: AtomicBool::new(false),
             waker: Mutex::new(None),
@@ -94,8 +98,8 @@ impl Run {
 
     /// True when it has shown that it lives since the last call.
     pub(super) fn take_beat(&self) -> bool {
-        // Relaxed: a sign of life publishes nothing.
-        self.beat.swap(false, Ordering::Relaxed)
+        // Relaxed: a sign of life publishes nothing, nor does that there can be none.
+        self.beat.swap(false, Ordering::Relaxed) || self.waits.load(Ordering::Relaxed)
     }
 
     /// The same, and changes nothing.
@@ -198,6 +202,19 @@ impl TaskContext {
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.token.is_cancelled()
+    }
+
+    /// True once a step is to return [`Step::Yield`](crate::Step::Yield): more urgent work waits and no worker is free for it, or this run shall end. For
+    /// [resumable](crate::TaskSpec::resumable) bodies; a few loads.
+    #[must_use]
+    pub fn should_yield(&self) -> bool {
+        self.is_cancelled() || should_yield()
+    }
+
+    /// Says that this run waits for a worker, or has one again.
+    pub(crate) fn wait_for_worker(&self, waits: bool) {
+        // Relaxed: as a sign of life.
+        self.0.waits.store(waits, Ordering::Relaxed);
     }
 
     /// The token of this run, for what takes one.

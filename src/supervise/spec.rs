@@ -63,14 +63,21 @@ pub enum Strategy {
     RestForOne,
 }
 
+type MakeFuture<T> = Box<dyn FnMut(TaskContext, Arc<dyn Keep<T>>) -> FutureWork + Send>;
 type BlockingOf<T> = Box<dyn FnMut(&TaskContext) -> TaskResult<T> + Send>;
 
 /// What a task does.
 enum Body<T> {
     Blocking(BlockingOf<T>),
     Rebuilding(Box<dyn FnMut() -> BlockingOf<T> + Send>),
-    Future(Box<dyn FnMut(TaskContext, Arc<dyn Keep<T>>) -> FutureWork + Send>),
-    Group { strategy: Strategy, specs: Vec<TaskSpec>, done: fn() -> T },
+    Future(MakeFuture<T>),
+    /// The same, and none can be made while there is another.
+    OneOfAKind(MakeFuture<T>),
+    Group {
+        strategy: Strategy,
+        specs: Vec<TaskSpec>,
+        done: fn() -> T,
+    },
 }
 
 pub(super) type BlockingWork = Box<dyn FnMut(&TaskContext) -> Result<(), BoxError> + Send>;
@@ -119,6 +126,7 @@ pub(super) struct Inner<T> {
 /// | [`future`](Self::future) | a future on the pool, made anew for each run |
 /// | [`periodic`](Self::periodic) | a blocking run at each tick |
 /// | [`service`](Self::service) | a blocking run, and a function that ends it |
+/// | [`resumable`](Self::resumable) | steps on the pool, from one state |
 /// | [`group`](Self::group) | the tasks of the group |
 ///
 /// # Errors
@@ -180,20 +188,21 @@ impl<T: Send + 'static> TaskSpec<T> {
     }
 
     /// A future, made anew for each run and polled on the pool; no other runtime is needed.
-    pub fn future<F, Fut>(name: impl Into<Cow<'static, str>>, mut body: F) -> Self
+    pub fn future<F, Fut>(name: impl Into<Cow<'static, str>>, body: F) -> Self
     where
         F: FnMut(TaskContext) -> Fut + Send + 'static,
         Fut: Future<Output = TaskResult<T>> + Send + 'static,
     {
-        let make = move |cx: TaskContext, answer: Arc<dyn Keep<T>>| -> FutureWork {
-            let generation = cx.generation();
-            let future = body(cx);
-            Box::pin(async move {
-                answer.put(generation, future.await?);
-                Ok(())
-            })
-        };
-        Self::of(name, Body::Future(Box::new(make)))
+        Self::of(name, Body::Future(make_future(body)))
+    }
+
+    /// A future that shares something with the one before it, so that it cannot be made while that one is stuck.
+    pub(crate) fn one_of_a_kind<F, Fut>(name: impl Into<Cow<'static, str>>, body: F) -> Self
+    where
+        F: FnMut(TaskContext) -> Fut + Send + 'static,
+        Fut: Future<Output = TaskResult<T>> + Send + 'static,
+    {
+        Self::of(name, Body::OneOfAKind(make_future(body)))
     }
 
     fn wishes(&mut self) -> &mut Wishes {
@@ -257,7 +266,7 @@ impl<T: Send + 'static> TaskSpec<T> {
         }
         let replaces = matches!(wishes.and_then(|wishes| wishes.on_stuck), Some(OnStuck::Replace { .. }));
         let body = self.0.body.lock();
-        if replaces && matches!(*body, Body::Blocking(_) | Body::Group { .. }) {
+        if replaces && matches!(*body, Body::Blocking(_) | Body::OneOfAKind(_) | Body::Group { .. }) {
             return Err(BuildError::new("on_stuck", "Replace", "needs a body that can be built anew"));
         }
         let Body::Group { specs, .. } = &*body else { return Ok(()) };
@@ -301,7 +310,7 @@ impl<T: Send + 'static> TaskSpec<T> {
         let work = match body.into_inner() {
             Body::Blocking(body) => Ok(Work::Blocking(keep(body, answer))),
             Body::Rebuilding(mut build) => Ok(Work::Rebuilding(Box::new(move || keep(build(), Arc::clone(&answer))))),
-            Body::Future(mut make) => {
+            Body::Future(mut make) | Body::OneOfAKind(mut make) => {
                 Ok(Work::Future(Box::new(move |cx| make(cx, Arc::clone(&answer) as Arc<dyn Keep<T>>))))
             }
             Body::Group { strategy, specs, done } => {
@@ -475,4 +484,21 @@ impl<T> From<SubmitError<T>> for Error {
             },
         }
     }
+}
+
+/// Has a run's value put where it is delivered from.
+fn make_future<T, F, Fut>(mut body: F) -> MakeFuture<T>
+where
+    T: Send + 'static,
+    F: FnMut(TaskContext) -> Fut + Send + 'static,
+    Fut: Future<Output = TaskResult<T>> + Send + 'static,
+{
+    Box::new(move |cx, answer| {
+        let generation = cx.generation();
+        let future = body(cx);
+        Box::pin(async move {
+            answer.put(generation, future.await?);
+            Ok(())
+        })
+    })
 }

@@ -22,6 +22,7 @@
 //! | `jobs_classes` | resumable jobs: classes, preemption, lanes, room |
 //! | `jobs_ends` | their cancels, failures, resources, shutdown |
 //! | `jobs_states` | their states, saved or not |
+//! | `jobs_supervised` | resumable bodies under a supervisor |
 //! | `locals` | sequence-local values |
 //! | `once` | values that die on their runner, events that happen once |
 //! | `owned` | owned state, callbacks, replies |
@@ -80,6 +81,7 @@ mod inheritance;
 mod jobs_classes;
 mod jobs_ends;
 mod jobs_states;
+mod jobs_supervised;
 mod locals;
 mod mixed;
 mod notes;
