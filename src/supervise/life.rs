@@ -426,7 +426,7 @@ impl Entry {
     /// Counts a restart, and says what is done when that is one too many.
     fn count_restart(&mut self, next: Next, now: Duration) -> Option<Exhausted> {
         let intensity = self.settings.intensity;
-        self.record.get_or_insert_with(|| Box::new(Record::new(intensity))).note(next, now)
+        self.record.get_or_insert_with(|| Box::new(Record::new())).note(intensity, next, now)
     }
 
     /// What comes after a run that ended like this; a tick of a schedule is followed by the next.
