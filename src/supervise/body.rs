@@ -16,13 +16,14 @@ use super::keeper::{Fx, Keeper};
 use super::outcome::RunEnd;
 use super::spec::{FutureWork, Work};
 use crate::pool::task_builder::{Spec, Target};
+use crate::pool::worker::should_yield;
 use crate::runner::polled;
 use crate::task::current;
 use crate::task::panic::{catch, drop_payload, drop_quietly};
 use crate::task::traits::TaskTraits;
 use crate::time::Moment;
 
-/// A future that restarts at once is polled again in its place, so often and for so long; then others have their turn.
+/// A future that restarts at once is polled again in its place, so often and for so long, unless something more urgent waits; then others have their turn.
 const TURN_RUNS: usize = 8;
 const TURN_TIME: Duration = Duration::from_micros(20);
 
@@ -56,6 +57,12 @@ impl Report {
         let (run, work, has_begun) = self.keeper.act_in_run(id, may_begin, change)?;
         (self.run, self.work, self.is_told) = (run, Some(work), false);
         Some(has_begun)
+    }
+
+    /// True while this thread need not turn to something else: the same that ends the turn of a sequence, but for its length.
+    fn has_turn(&self) -> bool {
+        let is_fenced = current::priority().is_none_or(|class| self.keeper.pool.0.is_fenced(class));
+        !is_fenced && !should_yield()
     }
 }
 
@@ -194,7 +201,9 @@ impl Future for RunFuture {
         loop {
             let Some(end) = this.poll_run(context, is_begun) else { return Poll::Pending };
             runs += 1;
-            let is_in_turn = |now: Moment| runs < TURN_RUNS && first.get_or_insert(now).until(now) < TURN_TIME;
+            let is_free = this.report.has_turn();
+            let is_in_turn =
+                |now: Moment| is_free && runs < TURN_RUNS && first.get_or_insert(now).until(now) < TURN_TIME;
             match this.end(end, is_in_turn) {
                 None => return Poll::Ready(()),
                 Some(false) => break,

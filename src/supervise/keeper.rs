@@ -136,7 +136,7 @@ impl Keeper {
 
     /// Changes or asks the house, then carries out what that calls for.
     pub(super) fn act<R>(self: &Arc<Self>, f: impl FnOnce(&mut House, &mut Fx) -> R) -> R {
-        self.act_but(f, |effect| Some(effect))
+        self.act_but(f, Some)
     }
 
     /// The same in a run that is over. A further run of its task is given back, and not posted; it has begun, and that is the answer beside it, if it may begin now.

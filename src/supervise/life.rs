@@ -15,7 +15,6 @@ use super::restart::{Exit, Next, decide};
 use super::settings::OnStuck;
 use super::spec::{TaskId, Work};
 use crate::time::Moment;
-use crate::zoo;
 
 /// How a run is taken to have ended: by itself, or by what it was stopped for.
 pub(super) struct Ended {
@@ -94,7 +93,7 @@ impl House {
         entry.phase = Phase::Live;
         entry.is_ready = false;
         let name = Arc::clone(&entry.task.name);
-        let may_be_replaced = matches!(entry.settings.on_stuck, OnStuck::Replace { .. }) || zoo::has("Z19");
+        let may_be_replaced = matches!(entry.settings.on_stuck, OnStuck::Replace { .. });
         let mut run = Run::new(keeper, (id, above), name, entry.generation, entry.attempt);
         run.may_be_replaced = may_be_replaced;
         let run = Arc::new(run);
