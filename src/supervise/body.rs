@@ -11,17 +11,19 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::context::{Run, TaskContext};
-use super::keeper::Keeper;
+use super::house::House;
+use super::keeper::{Fx, Keeper};
 use super::outcome::RunEnd;
 use super::spec::{FutureWork, Work};
 use crate::pool::task_builder::{Spec, Target};
+use crate::pool::worker::should_yield;
 use crate::runner::polled;
 use crate::task::current;
 use crate::task::panic::{catch, drop_payload, drop_quietly};
 use crate::task::traits::TaskTraits;
 use crate::time::Moment;
 
-/// A future that restarts at once is polled again in its place, so often and for so long; then others have their turn.
+/// A future that restarts at once is polled again in its place, so often and for so long, unless something more urgent waits; then others have their turn.
 const TURN_RUNS: usize = 8;
 const TURN_TIME: Duration = Duration::from_micros(20);
 
@@ -46,15 +48,21 @@ impl Report {
         }
     }
 
-    /// As [`tell`](Self::tell). When the next run of the task comes at once it is this one's now; the answer is when that was.
-    fn tell_and_go_on(&mut self, end: RunEnd) -> Option<Moment> {
+    /// As [`tell`](Self::tell). When the next run of the task comes at once it is this one's now; the answer is whether it has begun, if it may.
+    fn tell_and_go_on(&mut self, end: RunEnd, may_begin: impl FnOnce(Moment) -> bool) -> Option<bool> {
         self.is_told = true;
         let work = self.work.take();
         let (id, generation) = (self.run.task, self.run.generation);
-        let (now, next) = self.keeper.act_in_run(id, |house, fx| house.returned(fx, id, generation, end, work));
-        let (run, work) = next?;
+        let change = |house: &mut House, fx: &mut Fx| house.returned(fx, id, generation, end, work);
+        let (run, work, has_begun) = self.keeper.act_in_run(id, may_begin, change)?;
         (self.run, self.work, self.is_told) = (run, Some(work), false);
-        Some(now)
+        Some(has_begun)
+    }
+
+    /// True while this thread need not turn to something else: the same that ends the turn of a sequence, but for its length.
+    fn has_turn(&self) -> bool {
+        let is_fenced = current::priority().is_none_or(|class| self.keeper.pool.0.is_fenced(class));
+        !is_fenced && !should_yield()
     }
 }
 
@@ -138,21 +146,21 @@ impl RunFuture {
         made.map_err(|payload| RunEnd::of(Err(payload)))
     }
 
-    /// The run is over; says when, if the next one comes at once, in its place.
-    fn end(&mut self, end: RunEnd) -> Option<Moment> {
+    /// The run is over. If the next one comes at once, in its place: whether it has begun.
+    fn end(&mut self, end: RunEnd, may_begin: impl FnOnce(Moment) -> bool) -> Option<bool> {
         if let Some(future) = self.future.take() {
             let run = Arc::clone(&self.report.run);
             inside(&run, || drop_quietly(future));
         }
         self.has_begun = false;
-        self.report.tell_and_go_on(end)
+        self.report.tell_and_go_on(end, may_begin)
     }
 
     /// One run, or what is left of it; `None` while it goes on.
-    fn poll_run(&mut self, context: &mut Context<'_>) -> Option<RunEnd> {
+    fn poll_run(&mut self, context: &mut Context<'_>, is_begun: bool) -> Option<RunEnd> {
         if !self.has_begun {
             self.has_begun = true;
-            if !self.report.begin() {
+            if !is_begun && !self.report.begin() {
                 return Some(RunEnd::SelfCancelled);
             }
             match self.make() {
@@ -189,12 +197,17 @@ impl Future for RunFuture {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        let mut first = None;
-        for _ in 0..TURN_RUNS {
-            let Some(end) = this.poll_run(context) else { return Poll::Pending };
-            let Some(now) = this.end(end) else { return Poll::Ready(()) };
-            if first.get_or_insert(now).until(now) >= TURN_TIME {
-                break;
+        let (mut first, mut runs, mut is_begun) = (None, 0, false);
+        loop {
+            let Some(end) = this.poll_run(context, is_begun) else { return Poll::Pending };
+            runs += 1;
+            let is_free = this.report.has_turn();
+            let is_in_turn =
+                |now: Moment| is_free && runs < TURN_RUNS && first.get_or_insert(now).until(now) < TURN_TIME;
+            match this.end(end, is_in_turn) {
+                None => return Poll::Ready(()),
+                Some(false) => break,
+                Some(true) => is_begun = true,
             }
         }
         context.waker().wake_by_ref();

@@ -360,7 +360,8 @@ impl House {
 
     /// A child of a group is to be restarted: counts that for the group. `Err`: the group cannot go on with it.
     pub(super) fn count_in_group(&mut self, parent: TaskId, now: Duration) -> Option<Exhausted> {
-        self.entries.get_mut(&parent)?.group.as_mut()?.record.note(Next::RestartAfterBackoff, now)
+        let entry = self.entries.get_mut(&parent)?;
+        entry.group.as_mut()?.record.note(entry.settings.intensity, Next::RestartAfterBackoff, now)
     }
 
     /// Too many restarts of this child, or of all: the group's run ends as a failure, which may be one of its own group.

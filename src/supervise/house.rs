@@ -298,9 +298,12 @@ impl Entry {
     pub(super) fn note(&self, fx: &mut Fx, at: Duration, error: SharedError) {
         let record = ErrorRecord { attempt: self.attempt, generation: self.generation, at, error };
         let mut view = self.task.view.lock();
-        let errors = view.errors.get_or_insert_with(|| Box::new(VecDeque::with_capacity(1)));
-        let oldest = if errors.len() == ERRORS_MAX { errors.pop_front() } else { None };
-        errors.push_back(record);
+        let oldest = if view.errors.len() == ERRORS_MAX { view.errors.pop_front() } else { None };
+        // WHY exact: most tasks that fail have failed once.
+        if view.errors.is_empty() {
+            view.errors.reserve_exact(1);
+        }
+        view.errors.push_back(record);
         drop(view);
         fx.drop_later(oldest.map(|oldest| oldest.error));
     }

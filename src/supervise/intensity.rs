@@ -69,6 +69,10 @@ impl Intensity {
         }
         Ok(())
     }
+
+    fn limit(&self) -> usize {
+        usize::try_from(self.limit).unwrap_or(usize::MAX)
+    }
 }
 
 impl Default for Intensity {
@@ -78,48 +82,40 @@ impl Default for Intensity {
     }
 }
 
-/// The latest restarts of one task or group, at most one more than the limit.
+/// The latest restarts of one task or group, at most one more than the limit: when they were decided, earliest first.
 #[derive(Clone, Debug)]
-pub(crate) struct Record {
-    intensity: Intensity,
-    /// When they were decided, earliest first.
-    restarts: VecDeque<Duration>,
-}
+pub(crate) struct Record(VecDeque<Duration>);
 
 impl Record {
-    pub(crate) fn new(intensity: Intensity) -> Self {
-        Self { intensity, restarts: VecDeque::with_capacity(1) }
+    pub(crate) fn new() -> Self {
+        Self(VecDeque::with_capacity(1))
     }
 
     /// Notes what was decided `now`, a time since any start that stays the same; says what is done when that is one restart too many.
     ///
     /// A time before the one given last counts as that one. Constant time, amortised.
     #[must_use]
-    pub(crate) fn note(&mut self, next: Next, now: Duration) -> Option<Exhausted> {
+    pub(crate) fn note(&mut self, intensity: Intensity, next: Next, now: Duration) -> Option<Exhausted> {
         if next != Next::RestartAfterBackoff {
             return None;
         }
-        let now = self.restarts.back().map_or(now, |latest| now.max(*latest));
-        self.forget(now);
-        self.restarts.push_back(now);
-        (self.restarts.len() > self.limit()).then_some(self.intensity.then)
+        let now = self.0.back().map_or(now, |latest| now.max(*latest));
+        self.forget(intensity, now);
+        self.0.push_back(now);
+        (self.0.len() > intensity.limit()).then_some(intensity.then)
     }
 
     /// Drops what is older than the window, and of the rest what could not make a difference: there is room for one more than the limit.
-    fn forget(&mut self, now: Duration) {
-        let (window, limit) = (self.intensity.window, self.limit());
-        while self.restarts.front().is_some_and(|earliest| now - *earliest >= window) || self.restarts.len() > limit {
-            self.restarts.pop_front();
+    fn forget(&mut self, intensity: Intensity, now: Duration) {
+        let (window, limit) = (intensity.window, intensity.limit());
+        while self.0.front().is_some_and(|earliest| now - *earliest >= window) || self.0.len() > limit {
+            self.0.pop_front();
         }
     }
 
     /// How many restarts it remembers.
     #[cfg(all(test, not(any(overstrand_loom, overstrand_shuttle))))]
     pub(crate) fn kept(&self) -> usize {
-        self.restarts.len()
-    }
-
-    fn limit(&self) -> usize {
-        usize::try_from(self.intensity.limit).unwrap_or(usize::MAX)
+        self.0.len()
     }
 }

@@ -167,28 +167,33 @@ impl Keeper {
 
     /// Changes or asks the house, then carries out what that calls for.
     pub(super) fn act<R>(self: &Arc<Self>, f: impl FnOnce(&mut House, &mut Fx) -> R) -> R {
-        self.act_but(f, |effect| Some(effect))
+        self.act_but(f, Some)
     }
 
-    /// The same in a run that is over; says when that was. A further run of its task is given back, and not posted.
+    /// The same in a run that is over. A further run of its task is given back, and not posted; it has begun, and that is the answer beside it, if it may begin now.
     pub(super) fn act_in_run(
         self: &Arc<Self>,
         task: TaskId,
+        may_begin: impl FnOnce(Moment) -> bool,
         f: impl FnOnce(&mut House, &mut Fx),
-    ) -> (Moment, Option<(Arc<Run>, Work)>) {
-        let mut next = None;
-        let ask = |house: &mut House, fx: &mut Fx| {
+    ) -> Option<(Arc<Run>, Work, bool)> {
+        let change = |house: &mut House, fx: &mut Fx| {
             f(house, fx);
-            fx.now
+            let next = fx.effects.iter().find_map(|effect| match effect {
+                Effect::Start(run, ..) if run.task == task => Some(run.generation),
+                _ => None,
+            });
+            next.is_some_and(|next| may_begin(fx.now) && house.began(fx, task, next))
         };
-        let now = self.act_but(ask, |effect| match effect {
+        let mut next = None;
+        let has_begun = self.act_but(change, |effect| match effect {
             Effect::Start(run, work, _) if run.task == task => {
                 next = Some((run, work));
                 None
             }
             effect => Some(effect),
         });
-        (now, next)
+        next.map(|(run, work)| (run, work, has_begun))
     }
 
     fn act_but<R>(

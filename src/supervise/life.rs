@@ -15,7 +15,6 @@ use super::restart::{Exit, Next, decide};
 use super::settings::OnStuck;
 use super::spec::{TaskId, Work};
 use crate::time::{Course, Moment, Reading};
-use crate::zoo;
 
 /// How a run is taken to have ended: by itself, or by what it was stopped for.
 pub(super) struct Ended {
@@ -112,7 +111,7 @@ impl House {
         entry.phase = Phase::Live;
         entry.is_ready = false;
         let name = Arc::clone(&entry.task.name);
-        let may_be_replaced = matches!(entry.settings.on_stuck, OnStuck::Replace { .. }) || zoo::has("Z19");
+        let may_be_replaced = matches!(entry.settings.on_stuck, OnStuck::Replace { .. });
         let mut run = Run::new(keeper, (id, above), name, entry.generation, entry.attempt);
         run.may_be_replaced = may_be_replaced;
         let run = Arc::new(run);
@@ -446,7 +445,7 @@ impl Entry {
     /// Counts a restart, and says what is done when that is one too many.
     fn count_restart(&mut self, next: Next, now: Duration) -> Option<Exhausted> {
         let intensity = self.settings.intensity;
-        self.record.get_or_insert_with(|| Box::new(Record::new(intensity))).note(next, now)
+        self.record.get_or_insert_with(|| Box::new(Record::new())).note(intensity, next, now)
     }
 
     /// What comes after a run that ended like this; a tick of a schedule is followed by the next.

@@ -63,6 +63,7 @@ pub enum Strategy {
     RestForOne,
 }
 
+/// Makes the future of a run, which leaves its result there.
 type MakeFuture<T> = Box<dyn FnMut(TaskContext, Arc<dyn Keep<T>>) -> FutureWork + Send>;
 type BlockingOf<T> = Box<dyn FnMut(&TaskContext) -> TaskResult<T> + Send>;
 
@@ -188,6 +189,8 @@ impl<T: Send + 'static> TaskSpec<T> {
     }
 
     /// A future, made anew for each run and polled on the pool; no other runtime is needed.
+    ///
+    /// A run that follows at once, as with a backoff of zero, is polled in the turn of the one before: up to 8 runs, or for about 20 µs, unless more urgent work waits; then others have their turn.
     pub fn future<F, Fut>(name: impl Into<Cow<'static, str>>, body: F) -> Self
     where
         F: FnMut(TaskContext) -> Fut + Send + 'static,

@@ -527,8 +527,7 @@ fn new_task(
                 children.push(id);
                 below.push_back((id, task.id, spec));
             }
-            let record = Record::new(settings.intensity);
-            (None, Some(Box::new(Group { strategy, children, done, record, stage: Stage::Idle })))
+            (None, Some(Box::new(Group { strategy, children, done, record: Record::new(), stage: Stage::Idle })))
         }
     };
     NewTask {

@@ -57,8 +57,7 @@ pub(super) struct View {
     pub(super) status: TaskStatus,
     /// When the run that goes on began.
     pub(super) began: Option<Moment>,
-    /// `None` before the first.
-    pub(super) errors: Option<Box<VecDeque<ErrorRecord>>>,
+    pub(super) errors: VecDeque<ErrorRecord>,
     pub(super) is_ready: bool,
     /// Its outcome has been delivered.
     pub(super) is_settled: bool,
@@ -71,7 +70,7 @@ impl Task {
         let view = View {
             status: TaskStatus::Queued,
             began: None,
-            errors: None,
+            errors: VecDeque::new(),
             is_ready: false,
             is_settled: false,
             is_removed: false,
@@ -139,13 +138,13 @@ impl TaskControl {
     /// The latest 16 failures of its runs, oldest first.
     #[must_use]
     pub fn errors(&self) -> Vec<ErrorRecord> {
-        self.task.view.lock().errors.iter().flat_map(|errors| errors.iter()).cloned().collect()
+        self.task.view.lock().errors.iter().cloned().collect()
     }
 
     /// The latest failure.
     #[must_use]
     pub fn last_error(&self) -> Option<SharedError> {
-        self.task.view.lock().errors.as_ref()?.back().map(|record| Arc::clone(&record.error))
+        self.task.view.lock().errors.back().map(|record| Arc::clone(&record.error))
     }
 
     /// Stops the task for good, and waits until it has physically ended; inside a run of its own, and while this thread holds a fence of the pool, it does not wait. True for the one caller that won:

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use overstrand::testing::TestEnvironment;
 use overstrand::{
-    Backoff, Exhausted, Fatal, Jitter, JoinError, Outcome, RestartPolicy, Schedule, SelfCancelled, Supervisor,
-    TaskContext, TaskResult, TaskSpec, TaskStatus,
+    Backoff, Exhausted, Fatal, Jitter, JoinError, Outcome, RestartPolicy, Schedule, SelfCancelled, SupervisedTask,
+    Supervisor, TaskContext, TaskResult, TaskSpec, TaskStatus,
 };
 
 use crate::AnyResult;
@@ -339,5 +339,57 @@ fn batch_runs_to_its_end() {
         let outcomes = supervisor.run(specs).expect("it runs");
         assert!(outcomes.len() == 10 && outcomes.iter().all(Outcome::is_completed));
         assert!(gauge.runs() == 10 && gauge.most() <= 2);
+    });
+}
+
+/// A future that fails again and again, at once, until it may succeed; it counts its runs.
+fn failing(
+    gauge: &Gauge,
+    env: &TestEnvironment,
+    mut is_over: impl FnMut() -> bool + Send + 'static,
+) -> (Supervisor, SupervisedTask) {
+    let builder = Supervisor::builder(env.pool()).backoff(Backoff::constant(Duration::ZERO));
+    let builder = builder.intensity(0, SECOND, Exhausted::SlowRestart(Duration::ZERO));
+    let gauge = gauge.clone();
+    let spec = TaskSpec::future("again", move |_| {
+        let result = if gauge.run(&mut is_over) { Ok(()) } else { Err("again".into()) };
+        async move { result }
+    });
+    let supervisor = builder.build().expect("valid");
+    let task = supervisor.submit(spec).expect("there is room");
+    (supervisor, task)
+}
+
+/// SEQ-4, SUP-6: runs that follow at once are a few in one turn, and then others have theirs.
+#[test]
+fn future_that_restarts_at_once_takes_turns() {
+    TestEnvironment::builder().workers(1).explore(0..20, |env| {
+        let (gauge, had_turn) = (Gauge::default(), Arc::new(AtomicUsize::new(0)));
+        let seen = Arc::clone(&had_turn);
+        let (_supervisor, task) = failing(&gauge, env, move || seen.load(Ordering::SeqCst) > 0);
+        env.pool().post_task(move || _ = had_turn.fetch_add(1, Ordering::SeqCst)).expect("it is accepted");
+        assert!(task.outcome().join().expect("it ends").is_completed());
+        assert!((2..=16).contains(&gauge.runs()), "{} runs before somebody else", gauge.runs());
+    });
+}
+
+/// CTL-1: a run that would follow at once does not start while a fence is held.
+#[test]
+fn fence_comes_between_runs() {
+    TestEnvironment::explore(0..20, |env| {
+        let (gauge, pool, fence) = (Gauge::default(), env.pool().clone(), Arc::new(Mutex::new(None)));
+        let (held, mut runs) = (Arc::clone(&fence), 0);
+        let (_supervisor, task) = failing(&gauge, env, move || {
+            runs += 1;
+            if runs == 3 {
+                *held.lock().expect("no panic") = Some(pool.fence());
+            }
+            runs == 5
+        });
+        env.run_until_idle();
+        assert_eq!((gauge.runs(), task.status()), (3, TaskStatus::Running));
+        drop(fence.lock().expect("no panic").take());
+        env.run_until_idle();
+        assert_eq!((gauge.runs(), task.status()), (5, TaskStatus::Ended));
     });
 }

@@ -14,19 +14,19 @@ const fn at_most(limit: u32, window: Duration) -> Intensity {
 
 /// Restarts at these times: for each, whether it was one too many.
 fn exceeded(intensity: Intensity, times: &[Duration]) -> Vec<bool> {
-    let mut record = Record::new(intensity);
-    times.iter().map(|now| record.note(Next::RestartAfterBackoff, *now).is_some()).collect()
+    let mut record = Record::new();
+    times.iter().map(|now| record.note(intensity, Next::RestartAfterBackoff, *now).is_some()).collect()
 }
 
 #[test]
 fn default_is_ten_in_a_minute_and_then_slowly() {
-    let mut record = Record::new(Intensity::default());
+    let (mut record, default) = (Record::new(), Intensity::default());
     for restart in 1..=10 {
-        assert_eq!(record.note(Next::RestartAfterBackoff, secs(restart)), None);
+        assert_eq!(record.note(default, Next::RestartAfterBackoff, secs(restart)), None);
     }
     let slowly = Some(Exhausted::SlowRestart(secs(30)));
     assert_eq!(
-        record.note(Next::RestartAfterBackoff, millis(60_999)),
+        record.note(default, Next::RestartAfterBackoff, millis(60_999)),
         slowly,
         "the first one was less than a minute ago"
     );
@@ -56,8 +56,8 @@ fn window_that_never_ends_forgets_nothing() {
 #[test]
 fn what_is_done_is_what_was_asked_for() {
     for then in [Exhausted::GiveUp, Exhausted::Escalate, Exhausted::SlowRestart(secs(7))] {
-        let mut record = Record::new(Intensity { then, ..at_most(0, secs(1)) });
-        assert_eq!(record.note(Next::RestartAfterBackoff, secs(1)), Some(then));
+        let intensity = Intensity { then, ..at_most(0, secs(1)) };
+        assert_eq!(Record::new().note(intensity, Next::RestartAfterBackoff, secs(1)), Some(then));
     }
 }
 
@@ -69,11 +69,11 @@ fn slow_restarts_make_room_in_the_window() {
 
 #[test]
 fn only_restarts_after_a_failure_count() {
-    let mut record = Record::new(at_most(0, secs(1)));
+    let (mut record, intensity) = (Record::new(), at_most(0, secs(1)));
     for next in [Next::RestartAfter(Duration::ZERO), Next::Finish, Next::Exhausted] {
-        assert_eq!(record.note(next, secs(1)), None);
+        assert_eq!(record.note(intensity, next, secs(1)), None);
     }
-    assert_eq!(record.note(Next::RestartAfterBackoff, secs(1)), Some(Exhausted::Escalate));
+    assert_eq!(record.note(intensity, Next::RestartAfterBackoff, secs(1)), Some(Exhausted::Escalate));
 }
 
 #[test]
@@ -101,17 +101,17 @@ proptest! {
     fn agrees_with_the_list_of_all_restarts(
         limit in 0_u32..6, window in 1_u64..40, pauses in proptest::collection::vec((0_u64..12, any::<bool>()), 0..24),
     ) {
-        let mut record = Record::new(at_most(limit, millis(window)));
+        let (mut record, intensity) = (Record::new(), at_most(limit, millis(window)));
         let (mut all, mut now) = (Vec::new(), 0);
         for (pause, failed) in pauses {
             now += pause;
             if !failed {
-                prop_assert_eq!(record.note(Next::RestartAfter(secs(1)), millis(now)), None);
+                prop_assert_eq!(record.note(intensity, Next::RestartAfter(secs(1)), millis(now)), None);
                 continue;
             }
             all.push(now);
             let too_many = count_by_the_book(&all, now, window) > limit as usize;
-            prop_assert_eq!(record.note(Next::RestartAfterBackoff, millis(now)).is_some(), too_many);
+            prop_assert_eq!(record.note(intensity, Next::RestartAfterBackoff, millis(now)).is_some(), too_many);
             prop_assert!(record.kept() <= limit as usize + 1);
         }
     }
@@ -121,9 +121,9 @@ proptest! {
         limit in 0_u32..3, window in any::<u64>(),
         times in proptest::collection::vec((any::<u64>(), 0_u32..1_000_000_000), 0..8),
     ) {
-        let mut record = Record::new(at_most(limit, Duration::from_nanos(window)));
+        let (mut record, intensity) = (Record::new(), at_most(limit, Duration::from_nanos(window)));
         for (secs, nanos) in times {
-            let _ = record.note(Next::RestartAfterBackoff, Duration::new(secs, nanos));
+            let _ = record.note(intensity, Next::RestartAfterBackoff, Duration::new(secs, nanos));
             prop_assert!(record.kept() <= limit as usize + 1);
         }
     }
