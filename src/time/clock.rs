@@ -39,11 +39,13 @@ impl Moment {
     }
 
     /// The moment that lies `duration` later; [`NEVER`](Self::NEVER) when time ends before.
+    #[inline]
     pub(crate) fn saturating_add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(whole_nanos(duration)))
     }
 
     /// How long to wait for `later`: zero when it is not later, `Duration::MAX` when it is [`NEVER`](Self::NEVER).
+    #[inline]
     pub(crate) fn until(self, later: Self) -> Duration {
         if later == Self::NEVER {
             return Duration::MAX;
@@ -53,6 +55,7 @@ impl Moment {
 }
 
 /// The nanoseconds of a duration, as many as a moment can count.
+#[inline]
 fn whole_nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -75,6 +78,11 @@ pub(crate) trait Clock: Send + Sync + Debug {
         true
     }
 
+    /// True when it tells the system's monotonic time, from whatever origin: two such clocks go alike.
+    fn is_of_system(&self) -> bool {
+        false
+    }
+
     /// Who moves the clock calls this after, until it answers that it is not wanted any more.
     fn wakes(&self, wake: Wake) {
         drop(wake);
@@ -94,12 +102,18 @@ impl SystemClock {
 }
 
 impl Clock for SystemClock {
+    #[inline]
     fn now(&self) -> Moment {
         Moment::ORIGIN.saturating_add(instant().saturating_duration_since(self.origin))
+    }
+
+    fn is_of_system(&self) -> bool {
+        true
     }
 }
 
 /// The reading that every moment of the system clock comes from.
+#[inline]
 #[expect(clippy::disallowed_methods, reason = "the one place where timers read the system's clock")]
 fn instant() -> Instant {
     Instant::now()
