@@ -5,7 +5,7 @@
 //! | word | says | written by |
 //! |---|---|---|
 //! | `generation` | how many starts there were | a start, in its turn, before `since` |
-//! | `since` | 0: it does not run; else the moment of the start, plus one | that start; the end of its lease, to 0 |
+//! | `since` | 0: it does not run; else the moment of the start, plus one, or that this is told by another clock | that start; the end of its lease, to 0 |
 //! | `begun` | the latest generation whose function has been called | its run |
 //!
 //! The bad interleaving: a wait for the end of generation 1 looks when 2 runs already, and waits for the end of that too. Excluded, because it finds another generation.
@@ -21,13 +21,12 @@ use super::unit::PATIENCE;
 use crate::park::{Bell, Wait};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::unmodelled::OnceCell;
-use crate::time::{Clock, Moment};
+use crate::time::{Clock, Moment, SystemClock};
 
 /// It does not run.
 const STOPPED: u64 = 0;
-/// It runs by a clock of somebody else's than the first.
-const ELSEWHERE: u64 = u64::MAX;
+/// It runs by a clock that is not the system's.
+const VIRTUAL: u64 = u64::MAX;
 
 pub(super) struct Signs {
     since: AtomicU64,
@@ -35,9 +34,10 @@ pub(super) struct Signs {
     begun: AtomicU64,
     /// Rings whenever one of them changes to what somebody may wait for.
     pub(super) bell: Bell,
-    /// That of the first start.
-    clock: OnceCell<Arc<dyn Clock>>,
-    elsewhere: Mutex<Option<(Arc<dyn Clock>, Moment)>>,
+    /// What `since` is told by. WHY not that of the pool: all clocks of the system go alike, and this one is there without a lock, whatever pool it is.
+    clock: SystemClock,
+    /// Another clock, of a test, and since when by that.
+    moved: Mutex<Option<(Arc<dyn Clock>, Moment)>>,
     /// How long a function that ends it may take.
     limit: Mutex<Duration>,
 }
@@ -49,12 +49,13 @@ impl Signs {
             generation: AtomicU64::new(0),
             begun: AtomicU64::new(0),
             bell: Bell::new(),
-            clock: OnceCell::new(),
-            elsewhere: Mutex::new(None),
+            clock: SystemClock::new(),
+            moved: Mutex::new(None),
             limit: Mutex::new(PATIENCE),
         }
     }
 
+    #[inline]
     fn since(&self) -> u64 {
         // ORDER unit.is_running: Acquire; what the functions did is visible to who sees that they have ended, and the generation to who sees that it runs; pairs with unit.runs, unit.ends.
         self.since.load(Ordering::Acquire)
@@ -66,15 +67,19 @@ impl Signs {
     }
 
     /// How long it has been running: a load and a reading of the clock.
+    #[inline]
     pub(super) fn uptime(&self) -> Option<Duration> {
         match self.since() {
             STOPPED => None,
-            ELSEWHERE => {
-                let elsewhere = self.elsewhere.lock().clone();
-                elsewhere.map(|(clock, since)| since.until(clock.now()))
-            }
-            since => self.clock.get().map(|clock| Moment::from_nanos(since - 1).until(clock.now())),
+            VIRTUAL => self.uptime_moved(),
+            since => Some(Moment::from_nanos(since - 1).until(self.clock.now())),
         }
+    }
+
+    #[cold]
+    fn uptime_moved(&self) -> Option<Duration> {
+        let moved = self.moved.lock().clone();
+        moved.map(|(clock, since)| since.until(clock.now()))
     }
 
     /// The number of the latest start; 0 when there was none.
@@ -103,14 +108,13 @@ impl Signs {
 
     /// What a start of now is counted from.
     fn stamp(&self, clock: &Arc<dyn Clock>) -> u64 {
-        let first = self.clock.get_or_init(|| Arc::clone(clock));
-        // WHY any two that go by themselves: they are the system's, from different origins.
-        if Arc::ptr_eq(first, clock) || (first.goes_by_itself() && clock.goes_by_itself()) {
-            return (first.now().as_nanos() + 1).min(ELSEWHERE - 1);
+        if clock.is_of_system() {
+            return (self.clock.now().as_nanos() + 1).min(VIRTUAL - 1);
         }
-        let before = self.elsewhere.lock().replace((Arc::clone(clock), clock.now()));
+        let moved = Some((Arc::clone(clock), clock.now()));
+        let before = std::mem::replace(&mut *self.moved.lock(), moved);
         drop(before);
-        ELSEWHERE
+        VIRTUAL
     }
 
     // ---- waits ------------------------------------------------------------------------------------------------------

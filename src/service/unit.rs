@@ -248,10 +248,12 @@ impl Unit {
 
     // ---- what is seen -----------------------------------------------------------------------------------------------
 
+    #[inline]
     pub(super) fn is_running(&self) -> bool {
         self.signs.is_running()
     }
 
+    #[inline]
     pub(super) fn uptime(&self) -> Option<Duration> {
         self.signs.uptime()
     }
@@ -351,12 +353,14 @@ macro_rules! unit_methods {
         }
 
         /// True from the return of a start until it has physically ended. One atomic load.
+        #[inline]
         #[must_use]
         pub fn is_running(&self) -> bool {
             self.unit.is_running()
         }
 
         /// How long it has been running; `None` while it is not. An atomic load and a reading of the clock.
+        #[inline]
         #[must_use]
         pub fn uptime(&self) -> Option<Duration> {
             self.unit.uptime()

@@ -4,11 +4,13 @@
 //! run itself after the first has returned. So it is called while the pool shuts down, and when every worker is taken. A run that ends by itself does not call it.
 //!
 //! The third, a *reload*, is called by a task of its own too, once at a time, and never beside the second: whoever wants to call that waits until the reload, whose token is cancelled then, has returned.
+//! A reload that no worker has come to by then is not waited for, and not called.
 //!
 //! | stage | left by | for |
 //! |---|---|---|
-//! | `Armed` | whoever calls the second function; the run, when nobody told it to stop; whoever asks for a reload | `Called`; `Over`; `Reloading` |
-//! | `Reloading` | the task of the reload, when it has returned or is dropped | `Armed` |
+//! | `Armed` | whoever calls the second function; the run, when nobody told it to stop; whoever asks for a reload | `Called`; `Over`; `Asked` |
+//! | `Asked` | the same two; the task of the reload, when it begins, or is dropped | `Called`; `Over`; `Reloading`, `Armed` |
+//! | `Reloading` | that task, when the function has returned | `Armed` |
 //! | `Called` | the same caller, when it has returned | `Over` |
 //!
 //! Witnessed by `tests/env/services.rs`, `tests/env/service_reloads.rs`.
@@ -145,6 +147,7 @@ impl Halves {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Armed,
+    Asked,
     Reloading,
     Called,
     Over,
@@ -182,12 +185,12 @@ impl Halt {
         drop(keeper.pool.post(spec, move || this.call()).err());
     }
 
-    /// Goes from `Armed` to that stage, after a reload; false when another has gone on.
-    fn leave_armed(&self, next: Stage) -> bool {
+    /// Goes on to that stage, after a reload that has begun; false when another has done that.
+    fn go_on_to(&self, next: Stage) -> bool {
         let look = || {
             let mut stage = self.stage.lock();
             match *stage {
-                Stage::Armed => {
+                Stage::Armed | Stage::Asked => {
                     *stage = next;
                     Some(true)
                 }
@@ -200,7 +203,7 @@ impl Halt {
 
     /// Calls it, unless that has been done or need not be.
     fn call(&self) {
-        if !self.leave_armed(Stage::Called) {
+        if !self.go_on_to(Stage::Called) {
             return;
         }
         let stop = self.halves.stop.lock().take();
@@ -222,7 +225,7 @@ impl Halt {
             self.call();
         } else {
             self.ends.cancel();
-            self.leave_armed(Stage::Over);
+            self.go_on_to(Stage::Over);
         }
         let look = || (*self.stage.lock() == Stage::Over).then_some(());
         self.changed.wait_until(look, Wait::on("the stop function of a service"));
@@ -238,10 +241,10 @@ impl Halt {
             match *stage {
                 _ if self.ends.is_cancelled() => Some(false),
                 Stage::Armed => {
-                    *stage = Stage::Reloading;
+                    *stage = Stage::Asked;
                     Some(true)
                 }
-                Stage::Reloading => None,
+                Stage::Asked | Stage::Reloading => None,
                 Stage::Called | Stage::Over => Some(false),
             }
         };
@@ -258,29 +261,52 @@ impl Halt {
         drop(keeper.pool.post(self.spec(), move || reload.call()).err());
         match answer.join_timeout(patience.left().unwrap_or(Duration::MAX)) {
             None => Err(ReloadError::TimedOut),
-            Some(Ok(Ok(()))) => Ok(()),
-            Some(Ok(Err(error))) => Err(ReloadError::Failed(error)),
+            Some(Ok(result)) => result,
             Some(Err(_)) => Err(ReloadError::Refused),
         }
     }
 }
 
-/// One reload: the stage is left when this is dropped.
+impl Halt {
+    /// The function for a reload that was asked for, unless the run has gone on meanwhile.
+    fn begin_reload(&self) -> Result<Half, ReloadError> {
+        {
+            let mut stage = self.stage.lock();
+            if *stage != Stage::Asked || self.ends.is_cancelled() {
+                return Err(ReloadError::Over);
+            }
+            *stage = Stage::Reloading;
+        }
+        match std::mem::replace(&mut *self.halves.reload.lock(), Third::Away) {
+            Third::Here(reload) => Ok(reload),
+            Third::Away | Third::None => Err(ReloadError::Over),
+        }
+    }
+}
+
+/// One reload: it is over when this is dropped.
 struct Reload {
     halt: Arc<Halt>,
     run: Arc<Run>,
-    promise: Option<Promise<Result<(), SharedError>>>,
+    promise: Option<Promise<Result<(), ReloadError>>>,
 }
 
 impl Reload {
     fn call(mut self) {
-        let slot = &self.halt.halves.reload;
-        let third = std::mem::replace(&mut *slot.lock(), Third::Away);
-        let Third::Here(mut reload) = third else { return };
+        let result = self.halt.begin_reload().and_then(|reload| self.call_it(reload));
+        let promise = self.promise.take();
+        // WHY before the answer: who has it may ask for the next, and finds that possible.
+        drop(self);
+        if let Some(promise) = promise {
+            promise.complete(Ok(result));
+        }
+    }
+
+    fn call_it(&self, mut reload: Half) -> Result<(), ReloadError> {
         let cx = TaskContext(Arc::clone(&self.run));
         let error = RunEnd::of(inside(&self.run, || catch(|| reload(&cx)))).error();
         let unwanted = {
-            let mut slot = slot.lock();
+            let mut slot = self.halt.halves.reload.lock();
             match *slot {
                 Third::Away => {
                     *slot = Third::Here(reload);
@@ -290,20 +316,24 @@ impl Reload {
             }
         };
         drop_quietly(unwanted);
-        if let Some(error) = &error {
-            cx.note(Arc::clone(error));
-        }
-        let promise = self.promise.take();
-        drop(self);
-        if let Some(promise) = promise {
-            promise.complete(Ok(error.map_or(Ok(()), Err)));
+        match error {
+            None => Ok(()),
+            Some(error) => {
+                cx.note(Arc::clone(&error));
+                Err(ReloadError::Failed(error))
+            }
         }
     }
 }
 
 impl Drop for Reload {
     fn drop(&mut self) {
-        *self.halt.stage.lock() = Stage::Armed;
+        {
+            let mut stage = self.halt.stage.lock();
+            if matches!(*stage, Stage::Asked | Stage::Reloading) {
+                *stage = Stage::Armed;
+            }
+        }
         self.halt.changed.ring();
     }
 }

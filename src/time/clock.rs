@@ -41,11 +41,13 @@ impl Moment {
     }
 
     /// The moment that lies `duration` later; [`NEVER`](Self::NEVER) when time ends before.
+    #[inline]
     pub(crate) fn saturating_add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(whole_nanos(duration)))
     }
 
     /// How long to wait for `later`: zero when it is not later, `Duration::MAX` when it is [`NEVER`](Self::NEVER).
+    #[inline]
     pub(crate) fn until(self, later: Self) -> Duration {
         if later == Self::NEVER {
             return Duration::MAX;
@@ -55,6 +57,7 @@ impl Moment {
 }
 
 /// The nanoseconds of a duration, as many as a moment can count.
+#[inline]
 fn whole_nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -95,6 +98,11 @@ pub(crate) trait Clock: Send + Sync + Debug {
         true
     }
 
+    /// True when it tells the system's monotonic time, from whatever origin: two such clocks go alike.
+    fn is_of_system(&self) -> bool {
+        false
+    }
+
     /// Who moves the clock calls this after, until it answers that it is not wanted any more.
     fn wakes(&self, wake: Wake) {
         drop(wake);
@@ -114,12 +122,17 @@ impl SystemClock {
 }
 
 impl Clock for SystemClock {
+    #[inline]
     fn now(&self) -> Moment {
         Moment::ORIGIN.saturating_add(instant().saturating_duration_since(self.origin))
     }
 
     fn wall(&self) -> SystemTime {
         system_time()
+    }
+
+    fn is_of_system(&self) -> bool {
+        true
     }
 }
 
@@ -133,6 +146,7 @@ fn system_time() -> SystemTime {
 }
 
 /// The reading that every moment of the system clock comes from.
+#[inline]
 #[expect(clippy::disallowed_methods, reason = "the one place where timers read the system's clock")]
 fn instant() -> Instant {
     Instant::now()

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use overstrand::testing::{TestEnvironment, wait_until};
-use overstrand::{RunError, Service, ServiceError, TaskContext, TaskHandle, TaskResult};
+use overstrand::{CancelToken, RunError, Service, ServiceError, TaskContext, TaskHandle, TaskResult};
 
 use crate::AnyResult;
 use crate::supervise_runs::Gauge;
@@ -245,5 +245,40 @@ fn shutdown_during_a_reload_ends_both() {
         assert_eq!((beside.live(), stops.runs(), service.is_running()), (0, 1, false));
         assert!(reload.join().is_ok_and(|result| result.is_ok()));
         assert!(matches!(service.reload(SECOND), Err(ServiceError::Stopped)));
+    });
+}
+
+/// A reload that no thread has come to is in nobody's way: a stop is not kept from ending, and it is not called after it.
+#[test]
+fn reload_that_has_not_begun_is_not_waited_for() {
+    explore(|env| {
+        let (reloads, stops, go) = (Gauge::default(), Gauge::default(), [CancelToken::new(), CancelToken::new()]);
+        let (reloaded, stopped) = (reloads.clone(), stops.clone());
+        let service = Service::new(until_told, move |_| stopped.run(|| Ok(())))
+            .on(env.pool())
+            .on_reload(move |_| reloaded.run(|| Ok(())));
+        service.start().expect("it starts");
+        service.wait_started(SECOND).expect("it is called");
+        let [first, second] = go.clone();
+        let reload = spawn(env, &service, move |service| {
+            first.wait();
+            service.reload(SECOND * 9)
+        });
+        let stop = spawn(env, &service, move |service| {
+            second.wait();
+            service.stop(SECOND)
+        });
+        env.run_until_idle();
+        // No task begins from here on.
+        let fence = env.pool().fence();
+        for gate in &go {
+            gate.cancel();
+            env.run_until_idle();
+        }
+        assert!(!service.is_running(), "both functions were called by the run");
+        drop(fence);
+        stop.join().expect("no panic").expect("in time");
+        assert!(matches!(reload.join(), Ok(Err(ServiceError::Stopped))));
+        assert_eq!((reloads.runs(), stops.runs(), env.now()), (0, 1, Duration::ZERO));
     });
 }
