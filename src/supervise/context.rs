@@ -9,10 +9,12 @@ use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
+use super::body::inside;
 use super::keeper::Keeper;
 use super::outcome::{RunEnd, SharedError};
 use super::spec::TaskId;
 use crate::error::TaskResult;
+use crate::pool::target::PoolAnchor;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::task::cancel::CancelToken;
@@ -73,6 +75,11 @@ impl Run {
             Some(limit) => CancelToken::with_timeout(limit),
             None => CancelToken::new(),
         };
+        self.part(token)
+    }
+
+    /// What has a token of its own, and nothing to be ready for.
+    fn part(&self, token: CancelToken) -> Self {
         let run = Self::new(
             self.keeper.clone(),
             (self.task, self.above.clone()),
@@ -221,6 +228,21 @@ impl TaskContext {
         if let Some(error) = RunEnd::of(result).error() {
             self.note(error);
         }
+    }
+
+    /// Where the run runs; `None` when nobody supervises any more.
+    pub(crate) fn pool(&self) -> Option<PoolAnchor> {
+        self.0.keeper.upgrade().map(|keeper| keeper.pool.clone())
+    }
+
+    /// A part of the run that can be ended alone, by that token.
+    pub(crate) fn part(&self, token: CancelToken) -> Self {
+        Self(Arc::new(self.0.part(token)))
+    }
+
+    /// Calls `f` as code of the run.
+    pub(crate) fn call<T>(&self, f: impl FnOnce() -> T) -> T {
+        inside(&self.0, f)
     }
 
     /// The schedule of the task has this period from now on.
