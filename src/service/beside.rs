@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | fewer than `at_most` live | it starts | |
 //! | as many, *Allow* | it is left out | |
-//! | one, *Replace* | the live one is cancelled, and the new one waits; one that waits already stands for both | the one that waits starts |
+//! | one, *Replace* | the live one is cancelled, and the new one waits; one that has not begun, or waits already, stands for both | the one that waits starts |
 //! | closed | nothing | the last one lets the run end |
 //!
 //! Who closes, starts or counts holds the lock, so after the close no tick begins. Posts, cancels and wakes come after the lock.
@@ -47,6 +47,7 @@ pub(super) enum Full {
 pub(super) struct Beside {
     beat: Arc<Beat>,
     full: Full,
+    schedule: Schedule,
     /// The run that the ticks are parts of.
     cx: TaskContext,
     /// Signalled when no tick shall begin any more.
@@ -58,8 +59,8 @@ pub(super) struct Beside {
 struct State {
     /// Ticks hold it as well as the run does: a run that is dropped by force may leave some behind. `None` once closed.
     lease: Option<Arc<Lease>>,
-    /// The ticks that have not returned, by number, with what cancels each.
-    live: BTreeMap<u64, CancelToken>,
+    /// The ticks that have not returned, by number, with what cancels each and whether its function has been called.
+    live: BTreeMap<u64, (CancelToken, bool)>,
     last: u64,
     /// A tick waits for the one that it replaces.
     is_due: bool,
@@ -74,7 +75,7 @@ impl State {
         let lease = self.lease.clone()?;
         self.last += 1;
         self.is_due = false;
-        self.live.insert(self.last, token);
+        self.live.insert(self.last, (token, false));
         Some((self.last, lease))
     }
 }
@@ -91,9 +92,9 @@ pub(super) async fn run(
     // Without a pool there is nothing left to do, and nobody to tell.
     let Some(pool) = cx.pool() else { return Err(SelfCancelled.into()) };
     let state = State { lease: Some(lease), live: BTreeMap::new(), last: 0, is_due: false, series: None, waker: None };
-    let beside = Arc::new(Beside { beat, full, cx, life, pool, state: Mutex::new(state) });
+    let beside = Arc::new(Beside { beat, full, schedule, cx, life, pool, state: Mutex::new(state) });
     let closing = Closing(Arc::clone(&beside));
-    beside.follow(&schedule);
+    beside.follow(&beside.schedule);
     beside.life.cancelled().await;
     drop(closing);
     poll_fn(|context| beside.poll_empty(context.waker())).await;
@@ -142,7 +143,7 @@ impl Beside {
     /// The tick of that number says how often ticks come.
     pub(super) fn change_interval(self: &Arc<Self>, tick: u64, interval: Duration) {
         if self.state.lock().live.contains_key(&tick) {
-            self.follow(&Schedule::every(interval));
+            self.follow(&self.schedule.at_rate(interval));
         }
     }
 
@@ -156,11 +157,12 @@ impl Beside {
             };
             if state.live.len() < at_most {
                 (state.begin(token.clone()), None)
-            } else if matches!(self.full, Full::Replace) {
-                state.is_due = true;
-                (None, state.live.values().next().cloned())
             } else {
-                (None, None)
+                // WHY not one that has not begun: where threads are late, each tick would be replaced before it is one.
+                let begun = state.live.values().find(|(_, has_begun)| *has_begun);
+                let replaced = begun.filter(|_| matches!(self.full, Full::Replace)).map(|(token, _)| token.clone());
+                state.is_due = replaced.is_some();
+                (None, replaced)
             }
         };
         if let Some(replaced) = replaced {
@@ -179,6 +181,16 @@ impl Beside {
         let run = move |(tick, cx): (LiveTick, TaskContext)| move || tick.run(&cx);
         // Refused, it is over.
         drop(self.pool.post_with(spec, (tick, cx), run));
+    }
+
+    /// The tick of that number begins; false when it shall not.
+    fn begins(&self, number: u64) -> bool {
+        let mut state = self.state.lock();
+        let is_open = state.lease.is_some();
+        state.live.get_mut(&number).is_some_and(|(_, has_begun)| {
+            *has_begun = is_open;
+            is_open
+        })
     }
 
     /// The tick of that number has returned.
@@ -224,6 +236,9 @@ struct LiveTick {
 impl LiveTick {
     fn run(self, cx: &TaskContext) {
         let beside = &self.beside;
+        if !beside.begins(self.number) {
+            return;
+        }
         if let Some(lease) = &self.lease {
             lease.begin();
         }

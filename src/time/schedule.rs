@@ -178,6 +178,12 @@ impl Schedule {
         }
     }
 
+    /// A rate with that period, which begins anew, and what was said of missed ticks and jitter.
+    pub(crate) fn at_rate(&self, period: Duration) -> Self {
+        let said = Said { first: None, offset: None, ..self.said };
+        Self { kind: Kind::Beat(Rhythm::Rate, period), said }
+    }
+
     /// Begins all parts of it.
     pub(super) fn begin(&self, now: &Reading, parts: &mut Vec<Part>) {
         self.begin_with(self.said, now, parts);
