@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use overstrand::testing::{TestEnvironment, TestEnvironmentBuilder};
-use overstrand::{CancelToken, Overlap, Schedule, SelfCancelled, ServiceError, TickContext, Ticker};
+use overstrand::{CancelToken, Overlap, Schedule, SelfCancelled, ServiceError, TaskResult, TickContext, Ticker};
 
 use crate::AnyResult;
 use crate::supervise_runs::Gauge;
@@ -16,8 +16,15 @@ fn world() -> TestEnvironmentBuilder {
 }
 
 /// Takes so long, and does not hear of its token.
-fn deaf(time: Duration) {
+fn deaf(time: Duration) -> TaskResult {
     assert!(!CancelToken::new().wait_timeout(time));
+    Ok(())
+}
+
+/// Takes until it is told to end.
+fn waits(cx: &TickContext) -> TaskResult {
+    cx.token().wait();
+    Ok(())
 }
 
 /// The tick that runs is cancelled when the next one is due, which starts when it has returned. What it returns does not count.
@@ -50,7 +57,7 @@ fn deaf_tick_is_waited_for() {
     world().explore(0..60, |env| {
         let gauge = Gauge::default();
         let counted = gauge.clone();
-        let slow = move |_: &TickContext| Ok(counted.run(|| deaf(SECOND * 7 / 2)));
+        let slow = move |_: &TickContext| counted.run(|| deaf(SECOND * 7 / 2));
         let ticker = Ticker::new(SECOND, slow).overlap(Overlap::Replace).on(env.pool());
         ticker.start().expect("it starts");
         env.advance(SECOND * 4);
@@ -73,7 +80,7 @@ fn allowed_ticks_run_side_by_side_up_to_their_limit() {
         world().explore(0..40, |env| {
             let gauge = Gauge::default();
             let counted = gauge.clone();
-            let slow = move |_: &TickContext| Ok(counted.run(|| deaf(SECOND * 11 / 2)));
+            let slow = move |_: &TickContext| counted.run(|| deaf(SECOND * 11 / 2));
             let ticker = Ticker::concurrent(SECOND, slow).overlap(Overlap::Allow { at_most }).on(env.pool());
             ticker.start().expect("it starts");
             env.advance(SECOND * 6);
@@ -95,9 +102,8 @@ fn stop_waits_for_all_ticks() {
         let ticker = Ticker::concurrent(SECOND, move |cx: &TickContext| {
             counted.run(|| {
                 cx.token().wait();
-                deaf(SECOND / 5 * cx.tick() as u32);
-            });
-            Ok(())
+                deaf(SECOND / 5 * cx.tick() as u32)
+            })
         });
         let ticker = ticker.overlap(Overlap::Allow { at_most: 4 }).on(env.pool());
         ticker.start().expect("it starts");
@@ -124,7 +130,7 @@ fn tick_beside_others_is_code_of_the_ticker() {
             match cx.tick() {
                 1 => Err("the disk is full".into()),
                 2 => panic!("no disk"),
-                3 => Ok(_ = cx.token().wait()),
+                3 => waits(cx),
                 _ => Err(SelfCancelled.into()),
             }
         });
@@ -177,8 +183,8 @@ fn pool_ends_with_ticks_under_way() {
     world().explore(0..40, |env| {
         let gauge = Gauge::default();
         let counted = gauge.clone();
-        let waits = move |cx: &TickContext| Ok(_ = counted.run(|| cx.token().wait()));
-        let ticker = Ticker::concurrent(SECOND, waits).overlap(Overlap::Allow { at_most: 3 }).on(env.pool());
+        let ticker = Ticker::concurrent(SECOND, move |cx: &TickContext| counted.run(|| waits(cx)));
+        let ticker = ticker.overlap(Overlap::Allow { at_most: 3 }).on(env.pool());
         ticker.start().expect("it starts");
         env.advance(SECOND * 2);
         assert_eq!(gauge.live(), 2);
