@@ -13,7 +13,6 @@
 
 mod breaker;
 mod breaker_state;
-mod dice;
 mod recover;
 #[cfg(all(test, not(any(overstrand_loom, overstrand_shuttle))))]
 mod tests;
@@ -24,6 +23,7 @@ use crate::park::Patience;
 use crate::supervise::Backoff;
 use crate::task::cancel::CancelToken;
 use crate::task::current;
+use crate::time::Dice;
 
 pub use breaker::{CircuitBreaker, CircuitBreakerBuilder, CircuitState};
 pub use recover::recover;
@@ -127,7 +127,7 @@ pub fn retry<T, E>(
 ) -> Result<T, E> {
     let token = current::cancel_token();
     let max_retries = max_retries.into();
-    let mut dice = dice::dice();
+    let mut dice = Dice::new();
     let mut previous = None;
     let mut retries = 0;
     loop {
@@ -138,7 +138,7 @@ pub fn retry<T, E>(
         if max_retries.is_some_and(|max| retries >= max) || !is_retryable(&error) {
             return Err(error);
         }
-        let pause = backoff.delay(retries, previous, &mut dice);
+        let pause = backoff.delay(retries, previous, &mut || dice.throw());
         if token.is_cancelled() || token.wait_timeout(pause) {
             return Err(error);
         }

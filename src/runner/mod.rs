@@ -75,6 +75,7 @@ pub use one_shot_event::OneShotEvent;
 pub use owned::SequenceBound;
 pub use parallel::{ParallelTaskRunner, ParallelTaskRunnerBuilder};
 pub use repeating::RepeatingTaskHandle;
+pub(crate) use repeating::repeat_until;
 pub use scope::{Scope, ScopedTaskHandle, TryScope};
 pub use sequence::RunnerStats;
 pub use sequence_cell::{SequenceCell, SequenceCellError};

@@ -396,6 +396,21 @@ where
     }
 }
 
+/// Runs a closure again and again until the token is signalled.
+#[track_caller]
+pub(crate) fn repeat_until<R, F>(
+    runner: R,
+    schedule: Schedule,
+    token: CancelToken,
+    f: F,
+) -> Result<RepeatingTaskHandle, Rejected<F>>
+where
+    R: Target + Send + Sync + 'static,
+    F: FnMut() + Send + 'static,
+{
+    Repeating::begin(runner, Spec::here(TaskTraits::default()), Rules::until(schedule, token), f)
+}
+
 impl ThreadPool {
     /// Runs a closure again and again, on some worker each time.
     ///

@@ -5,6 +5,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `service` | [`Service`]: two functions, one that runs and one that ends it |
+//! | `beside` | ticks that do not wait for one another |
 //! | `ticker` | [`Ticker`]: a function that is called by a schedule |
 //! | `unit` | what both are: turns of start and stop |
 //! | `signs` | what is seen of them without a lock |
@@ -13,6 +14,7 @@
 //! Witnessed by `tests/env/services.rs`, `tests/env/tickers.rs`.
 #![forbid(unsafe_code)]
 
+mod beside;
 mod error;
 #[expect(clippy::module_inception, reason = "the room is named after its first inhabitant")]
 mod service;

@@ -10,10 +10,12 @@ use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use super::body::inside;
 use super::keeper::Keeper;
 use super::outcome::{RunEnd, RunError, SelfCancelled, SharedError};
 use super::spec::TaskId;
 use crate::error::TaskResult;
+use crate::pool::target::PoolAnchor;
 use crate::pool::worker::should_yield;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -81,11 +83,11 @@ impl Run {
             Some(limit) => CancelToken::with_timeout(limit),
             None => CancelToken::new(),
         };
-        self.with_token(token)
+        self.part(token)
     }
 
-    /// The same run, for a function beside it that ends with that token.
-    pub(super) fn with_token(&self, token: CancelToken) -> Self {
+    /// A part of the run that ends with that token, and has nothing to be ready for.
+    pub(super) fn part(&self, token: CancelToken) -> Self {
         let run = Self::new(
             self.keeper.clone(),
             (self.task, self.above.clone()),
@@ -259,6 +261,21 @@ impl TaskContext {
     pub(super) fn note_panic(&self, payload: &Payload) {
         let text = message_of(&**payload).unwrap_or("with no text").to_owned();
         self.note(Arc::new(RunError::Panicked(text)));
+    }
+
+    /// Where the run runs; `None` when nobody supervises any more.
+    pub(crate) fn pool(&self) -> Option<PoolAnchor> {
+        self.0.keeper.upgrade().map(|keeper| keeper.pool.clone())
+    }
+
+    /// A part of the run that can be ended alone, by that token.
+    pub(crate) fn part(&self, token: CancelToken) -> Self {
+        Self(Arc::new(self.0.part(token)))
+    }
+
+    /// Calls `f` as code of the run.
+    pub(crate) fn call<T>(&self, f: impl FnOnce() -> T) -> T {
+        inside(&self.0, f)
     }
 
     /// The schedule of the task has this period from now on.

@@ -255,7 +255,7 @@ impl Halt {
             None => return Err(ReloadError::TimedOut),
         }
         let token = self.ends.child_with_timeout(patience.left().unwrap_or(Duration::MAX));
-        let run = Arc::new(self.run.with_token(token));
+        let run = Arc::new(self.run.part(token));
         let (promise, mut answer) = Promise::new(None, Location::caller());
         let reload = Reload { halt: Arc::clone(self), run, promise: Some(promise) };
         drop(keeper.pool.post(self.spec(), move || reload.call()).err());

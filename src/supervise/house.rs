@@ -49,7 +49,7 @@ use super::task::{ERRORS_MAX, Task, TaskStatus};
 use super::watchdog::Watch;
 use crate::task::cancel::Cancelled;
 use crate::task::current::Name;
-use crate::time::{Course, Moment, Schedule};
+use crate::time::{Course, Dice, Moment, Schedule};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -212,20 +212,6 @@ pub(super) struct House {
     version: u64,
 }
 
-/// Random numbers for jitter, by splitmix64.
-pub(super) struct Dice(pub(super) u64);
-
-impl Dice {
-    /// A number in `[0, 1)`.
-    pub(super) fn throw(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-    }
-}
-
 impl Entry {
     pub(super) fn new(new: NewTask, order: u64) -> Self {
         Self {
@@ -316,7 +302,7 @@ impl House {
         defaults: Wishes,
         limits: Limits,
         origin: Moment,
-        seed: u64,
+        dice: Dice,
     ) -> Self {
         let rooms = Rooms::new(limits.ties);
         let inherited = Arc::new(Wishes::default().over(&defaults));
@@ -334,7 +320,7 @@ impl House {
             permits: BTreeSet::new(),
             counts: Counts::default(),
             watch: Watch::default(),
-            dice: Dice(seed),
+            dice,
             agenda: VecDeque::new(),
             is_closing: false,
             is_pool_over: false,

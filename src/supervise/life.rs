@@ -450,8 +450,10 @@ impl Entry {
 
     /// What comes after a run that ended like this; a tick of a schedule is followed by the next.
     fn next(&mut self, now: &Reading, exit: Exit) -> Next {
-        match &mut self.course {
-            Some(course) if exit == Exit::Success => {
+        match &self.schedule {
+            Some(schedule) if exit == Exit::Success => {
+                // WHY perhaps not there: a run that was asked for may come before the start delay is over.
+                let course = self.course.get_or_insert_with(|| Box::new(Course::begin(schedule, now)));
                 course.tick_is_over(now);
                 Next::RestartAfter(course.due_in(now).unwrap_or(Duration::MAX))
             }

@@ -4,7 +4,6 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::panic::Location;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -34,6 +33,7 @@ use crate::task::handle::Waited;
 use crate::task::promise::Promise;
 use crate::task::traits::TaskTraits;
 use crate::time::Clock;
+use crate::time::Dice;
 use crate::zoo;
 
 const DEFAULT_CAPACITY: usize = 1024;
@@ -494,7 +494,7 @@ impl SupervisorBuilder<'_> {
         let pool = self.pool.anchor();
         let origin = pool.now();
         let keeper = Arc::new_cyclic(|weak: &Weak<Keeper>| {
-            let house = House::new(weak.clone(), self.name, self.defaults, self.limits, origin, seed());
+            let house = House::new(weak.clone(), self.name, self.defaults, self.limits, origin, Dice::new());
             Keeper::new(pool, house)
         });
         if !keeper.pool.0.endings.listen(&keeper) {
@@ -542,14 +542,4 @@ fn new_task(
         group,
         answer,
     }
-}
-
-/// What the dice begin with: the schedule's in a test environment, else anything.
-fn seed() -> u64 {
-    #[cfg(feature = "testing")]
-    if let Some(driver) = crate::park::driver::current() {
-        let (random, turn) = driver.lots();
-        return u64::from(random) << 32 | u64::from(turn);
-    }
-    RandomState::new().build_hasher().finish()
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::Moment;
-use super::schedule::MissedTicks;
+use super::schedule::{MissedTicks, Said};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rhythm {
@@ -24,16 +24,11 @@ pub(super) struct Beat {
 }
 
 impl Beat {
-    /// The first tick is due after `first`, or else after one period.
-    pub(super) fn begin(
-        rhythm: Rhythm,
-        period: Duration,
-        missed: MissedTicks,
-        first: Option<Duration>,
-        now: Moment,
-    ) -> Self {
+    /// The first tick is due after what is said, or else after one period; an offset moves it, and so all that come after it.
+    pub(super) fn begin(rhythm: Rhythm, period: Duration, said: &Said, now: Moment) -> Self {
         let period = period.max(Duration::from_nanos(1));
-        Self { rhythm, period, missed, due: now.saturating_add(first.unwrap_or(period)) }
+        let first = now.saturating_add(said.first.unwrap_or(period)).saturating_add(said.offset.unwrap_or_default());
+        Self { rhythm, period, missed: said.missed.unwrap_or_default(), due: first }
     }
 
     pub(super) fn due(&self) -> Moment {
@@ -92,7 +87,8 @@ mod tests {
 
     /// The tick after one that was due at `due` and ended at `now`, in milliseconds; the period is 10 of them.
     fn next(rhythm: Rhythm, missed: MissedTicks, due: u64, now: u64) -> Moment {
-        let mut beat = Beat::begin(rhythm, Duration::from_millis(10), missed, None, Moment::ORIGIN);
+        let said = Said { missed: Some(missed), ..Said::default() };
+        let mut beat = Beat::begin(rhythm, Duration::from_millis(10), &said, Moment::ORIGIN);
         beat.due = at(due);
         beat.pass(at(now));
         beat.due()
@@ -100,8 +96,10 @@ mod tests {
 
     #[test]
     fn rate_keeps_its_rhythm_and_a_pause_its_length() {
-        let first = |delay| Beat::begin(Rhythm::Rate, Duration::from_millis(10), MissedTicks::Skip, delay, at(5)).due();
-        assert_eq!((first(None), first(Some(Duration::ZERO))), (at(15), at(5)));
+        let said = |first, offset| Said { first, offset, ..Said::default() };
+        let first = |said| Beat::begin(Rhythm::Rate, Duration::from_millis(10), &said, at(5)).due();
+        assert_eq!((first(said(None, None)), first(said(Some(Duration::ZERO), None))), (at(15), at(5)));
+        assert_eq!(first(said(None, Some(Duration::from_millis(3)))), at(18));
         assert_eq!(next(Rhythm::Rate, MissedTicks::Skip, 10, 13), at(20));
         assert_eq!(next(Rhythm::Pause, MissedTicks::Skip, 10, 13), at(23));
     }
@@ -119,7 +117,7 @@ mod tests {
 
     #[test]
     fn any_period_is_legal() {
-        let begin = |period| Beat::begin(Rhythm::Rate, period, MissedTicks::Skip, None, at(1));
+        let begin = |period| Beat::begin(Rhythm::Rate, period, &Said::default(), at(1));
         let mut never = begin(Duration::MAX);
         assert_eq!(never.due(), Moment::NEVER);
         never.pass(at(2));

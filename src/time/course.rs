@@ -13,10 +13,10 @@
 use std::time::Duration;
 
 use super::beat::{Beat, Rhythm};
-use super::schedule::{MissedTicks, Schedule};
+use super::schedule::{Said, Schedule};
 #[cfg(feature = "cron")]
 use super::wall_beat::WallBeat;
-use super::{Moment, Reading};
+use super::{Dice, Moment, Reading};
 
 /// The longest sleep while the wall clock matters.
 #[cfg(feature = "cron")]
@@ -28,12 +28,20 @@ pub(crate) struct Course {
     parts: Vec<Part>,
     /// When a tick was taken last.
     taken: Moment,
+    dice: Option<Dice>,
 }
 
 /// One of the schedules that are combined.
 #[derive(Clone, Debug)]
-struct Part {
+pub(super) struct Part {
     pace: Pace,
+    /// How much later than its pace says each tick comes; that of a beat is in its first tick.
+    offset: Duration,
+    jitter: Duration,
+    /// How much later the next one comes.
+    late: Duration,
+    /// When the next one may be taken, once its pace has said that it is due.
+    ripe: Option<Moment>,
     /// Its tick has been taken and is not over.
     is_taken: bool,
 }
@@ -48,15 +56,25 @@ pub(super) enum Pace {
 impl Course {
     /// Begins now.
     pub(crate) fn begin(schedule: &Schedule, now: &Reading) -> Self {
-        let mut paces = Vec::new();
-        schedule.begin(now, &mut paces);
-        let parts = paces.into_iter().map(|pace| Part { pace, is_taken: false });
-        Self { parts: parts.collect(), taken: now.moment }
+        let mut course = Self::without_chance(schedule, now);
+        if course.parts.iter().any(|part| !part.jitter.is_zero()) {
+            let mut dice = Dice::new();
+            course.parts.iter_mut().for_each(|part| part.spread(Some(&mut dice)));
+            course.dice = Some(dice);
+        }
+        course
+    }
+
+    /// As if nobody had said jitter.
+    pub(super) fn without_chance(schedule: &Schedule, now: &Reading) -> Self {
+        let mut parts = Vec::new();
+        schedule.begin(now, &mut parts);
+        Self { parts, taken: now.moment, dice: None }
     }
 
     /// How long it is until the next tick, if nobody sets a clock; `None` when none comes any more.
     pub(crate) fn due_in(&self, now: &Reading) -> Option<Duration> {
-        self.parts.iter().filter_map(|part| part.pace.due_in(now)).min()
+        self.parts.iter().filter_map(|part| part.due_in(now)).min()
     }
 
     /// When to look whether a tick is due.
@@ -74,7 +92,7 @@ impl Course {
     /// True when a tick is due; it is taken then, for all parts that are due. One that was taken and is not over is due still.
     pub(crate) fn is_due(&mut self, now: &Reading) -> bool {
         for part in self.parts.iter_mut().filter(|part| !part.is_taken) {
-            part.is_taken = part.pace.is_due(now);
+            part.is_taken = part.is_ripe(now);
             if part.is_taken {
                 self.taken = now.moment;
             }
@@ -85,7 +103,9 @@ impl Course {
     /// Takes the next tick of a rate or a pause before it is due: a run that is asked for stands for it. One by the wall clock comes all the same.
     pub(crate) fn take_next(&mut self, now: &Reading) {
         let beats = self.parts.iter_mut().filter(|part| matches!(part.pace, Pace::Beat(_)));
-        if let Some(next) = beats.min_by_key(|part| part.pace.due_in(now)) {
+        // WHY not the least of the `None`: a beat that is never due is not the next one.
+        let next = beats.filter(|part| part.due_in(now).is_some()).min_by_key(|part| part.due_in(now));
+        if let Some(next) = next {
             next.is_taken = true;
             self.taken = now.moment;
         }
@@ -96,17 +116,54 @@ impl Course {
         if let [Part { pace: Pace::Beat(beat), .. }] = self.parts.as_mut_slice() {
             return beat.change_period(period);
         }
-        let rate = Beat::begin(Rhythm::Rate, period, MissedTicks::Skip, Some(Duration::ZERO), self.taken);
-        let is_taken = self.parts.iter().any(|part| part.is_taken);
-        self.parts = vec![Part { pace: Pace::Beat(rate), is_taken }];
+        let jitter = self.parts.iter().map(|part| part.jitter).max();
+        let said = Said { first: Some(Duration::ZERO), jitter, ..Said::default() };
+        let mut rate = Part::new(Pace::Beat(Beat::begin(Rhythm::Rate, period, &said, self.taken)), &said);
+        rate.is_taken = self.parts.iter().any(|part| part.is_taken);
+        self.parts = vec![rate];
     }
 
     /// The tick that was taken is over.
     pub(crate) fn tick_is_over(&mut self, now: &Reading) {
         for part in self.parts.iter_mut().filter(|part| part.is_taken) {
-            part.is_taken = false;
             part.pace.pass(now);
+            (part.is_taken, part.ripe) = (false, None);
+            part.spread(self.dice.as_mut());
         }
+    }
+}
+
+impl Part {
+    pub(super) fn new(pace: Pace, said: &Said) -> Self {
+        let offset = match pace {
+            Pace::Beat(_) => Duration::ZERO,
+            #[cfg(feature = "cron")]
+            Pace::Wall(_) => said.offset.unwrap_or_default(),
+        };
+        let jitter = said.jitter.unwrap_or_default();
+        Self { pace, offset, jitter, late: offset, ripe: None, is_taken: false }
+    }
+
+    /// Decides how late the next tick is.
+    fn spread(&mut self, dice: Option<&mut Dice>) {
+        let chance = dice.filter(|_| !self.jitter.is_zero()).map(|dice| dice.up_to(self.jitter));
+        self.late = self.offset.saturating_add(chance.unwrap_or_default());
+    }
+
+    fn due_in(&self, now: &Reading) -> Option<Duration> {
+        match self.ripe {
+            Some(ripe) => Some(now.moment.until(ripe)),
+            None => Some(self.pace.due_in(now)?.saturating_add(self.late).saturating_sub(self.pace.overdue(now))),
+        }
+    }
+
+    fn is_ripe(&mut self, now: &Reading) -> bool {
+        // WHY the pace is not asked again: by a wall clock that is set back it would find another tick to be the next.
+        if self.ripe.is_none() && self.pace.is_due(now) {
+            let left = self.late.saturating_sub(self.pace.overdue(now));
+            self.ripe = Some(now.moment.saturating_add(left));
+        }
+        self.ripe.is_some_and(|ripe| ripe <= now.moment)
     }
 }
 
@@ -116,6 +173,15 @@ impl Pace {
             Self::Beat(beat) => (beat.due() != Moment::NEVER).then(|| now.moment.until(beat.due())),
             #[cfg(feature = "cron")]
             Self::Wall(beat) => beat.due_in(now),
+        }
+    }
+
+    /// How long ago the next tick was due, zero before that.
+    fn overdue(&self, now: &Reading) -> Duration {
+        match self {
+            Self::Beat(beat) => beat.due().until(now.moment),
+            #[cfg(feature = "cron")]
+            Self::Wall(beat) => beat.overdue(now),
         }
     }
 

@@ -15,6 +15,7 @@
 //! | `wall_beat`, `lived` | the part that goes by the wall clock, which people set. Feature `cron` |
 //! | `cron` | which instants a cron pattern names in a time zone. Feature `cron` |
 //! | `upcoming` | `Upcoming`: a schedule foretold. Feature `cron` |
+//! | `dice` | chance, for ticks that are spread |
 //! | `entries` | where the values live, in pages that are given back |
 #![forbid(unsafe_code)]
 
@@ -23,6 +24,7 @@ pub(crate) mod clock;
 mod course;
 #[cfg(feature = "cron")]
 mod cron;
+mod dice;
 mod entries;
 mod level;
 #[cfg(feature = "cron")]
@@ -45,6 +47,7 @@ pub(crate) use clock::{Clock, Moment, Reading, SystemClock};
 #[cfg(feature = "testing")]
 pub(crate) use clock::{Wake, wall_origin};
 pub(crate) use course::Course;
+pub(crate) use dice::Dice;
 pub use schedule::{MissedTicks, Schedule};
 #[cfg(feature = "cron")]
 pub use upcoming::Upcoming;

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use super::Reading;
 use super::beat::{Beat, Rhythm};
-use super::course::Pace;
+use super::course::{Pace, Part};
 #[cfg(feature = "cron")]
 use super::cron::Cron;
 #[cfg(feature = "cron")]
@@ -53,9 +53,30 @@ pub enum MissedTicks {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
     kind: Kind,
-    /// `None` leaves it to each of those that are combined.
-    missed: Option<MissedTicks>,
-    first: Option<Duration>,
+    said: Said,
+}
+
+/// What is said besides the rhythm; `None` leaves it to each of those that are combined.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Said {
+    pub(super) missed: Option<MissedTicks>,
+    pub(super) first: Option<Duration>,
+    pub(super) offset: Option<Duration>,
+    pub(super) jitter: Option<Duration>,
+}
+
+impl Said {
+    const NOTHING: Self = Self { missed: None, first: None, offset: None, jitter: None };
+
+    /// This, and where it says nothing, that.
+    fn over(self, that: Self) -> Self {
+        Self {
+            missed: self.missed.or(that.missed),
+            first: self.first.or(that.first),
+            offset: self.offset.or(that.offset),
+            jitter: self.jitter.or(that.jitter),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +101,7 @@ impl Schedule {
     }
 
     const fn of(kind: Kind) -> Self {
-        Self { kind, missed: Some(MissedTicks::Skip), first: None }
+        Self { kind, said: Said { missed: Some(MissedTicks::Skip), ..Said::NOTHING } }
     }
 
     /// Several at once: a tick is due whenever it is for one of them. Those that are due when a tick starts share it. With none there is no tick.
@@ -97,20 +118,54 @@ impl Schedule {
     /// ```
     #[must_use]
     pub fn any(schedules: impl IntoIterator<Item = Self>) -> Self {
-        Self { kind: Kind::Any(schedules.into_iter().collect()), missed: None, first: None }
+        Self { kind: Kind::Any(schedules.into_iter().collect()), said: Said::NOTHING }
     }
 
     /// What happens to missed ticks; a fixed delay misses none.
     #[must_use]
     pub const fn missed(mut self, missed: MissedTicks) -> Self {
-        self.missed = Some(missed);
+        self.said.missed = Some(missed);
         self
     }
 
     /// The first tick comes after this, by the monotonic clock, instead of when the schedule says. Zero: at once.
     #[must_use]
     pub const fn initial_delay(mut self, delay: Duration) -> Self {
-        self.first = Some(delay);
+        self.said.first = Some(delay);
+        self
+    }
+
+    /// All ticks come this much later, the first one too, so that several that have one rhythm do not tick together. A pause stays as long as it is.
+    ///
+    /// ```
+    /// use overstrand::Schedule;
+    /// use std::time::Duration;
+    ///
+    /// let second = Duration::from_secs(1);
+    /// let hourly = |number: u32| Schedule::every(second * 3600).offset(second * number);
+    /// # _ = hourly(1);
+    /// ```
+    #[must_use]
+    pub const fn offset(mut self, offset: Duration) -> Self {
+        self.said.offset = Some(offset);
+        self
+    }
+
+    /// Each tick comes later by chance, by less than this, the first one too. The rhythm stays: a late tick does not make the next one late, unless it is that of a pause.
+    ///
+    /// One that comes after the next one would have been due has missed that one; so it should be shorter than the period. In a test environment the seed decides.
+    ///
+    /// ```
+    /// use overstrand::Schedule;
+    /// use std::time::Duration;
+    ///
+    /// // A thousand machines ask for news once an hour, but not all at once.
+    /// let news = Schedule::every(Duration::from_secs(3600)).jitter(Duration::from_secs(300));
+    /// # _ = news;
+    /// ```
+    #[must_use]
+    pub const fn jitter(mut self, most: Duration) -> Self {
+        self.said.jitter = Some(most);
         self
     }
 
@@ -124,25 +179,27 @@ impl Schedule {
         }
     }
 
-    /// Begins all parts of it.
-    pub(super) fn begin(&self, now: &Reading, paces: &mut Vec<Pace>) {
-        self.begin_with(self.missed, self.first, now, paces);
+    /// A rate with that period, which begins anew, and what was said of missed ticks and jitter.
+    pub(crate) fn at_rate(&self, period: Duration) -> Self {
+        let said = Said { first: None, offset: None, ..self.said };
+        Self { kind: Kind::Beat(Rhythm::Rate, period), said }
     }
 
-    fn begin_with(&self, missed: Option<MissedTicks>, first: Option<Duration>, now: &Reading, paces: &mut Vec<Pace>) {
-        let missed_here = missed.unwrap_or_default();
-        match &self.kind {
-            Kind::Beat(rhythm, period) => {
-                paces.push(Pace::Beat(Beat::begin(*rhythm, *period, missed_here, first, now.moment)));
-            }
+    /// Begins all parts of it.
+    pub(super) fn begin(&self, now: &Reading, parts: &mut Vec<Part>) {
+        self.begin_with(self.said, now, parts);
+    }
+
+    fn begin_with(&self, said: Said, now: &Reading, parts: &mut Vec<Part>) {
+        let pace = match &self.kind {
+            Kind::Beat(rhythm, period) => Pace::Beat(Beat::begin(*rhythm, *period, &said, now.moment)),
             Kind::Any(schedules) => {
-                for schedule in schedules.iter() {
-                    schedule.begin_with(missed.or(schedule.missed), first.or(schedule.first), now, paces);
-                }
+                return schedules.iter().for_each(|schedule| schedule.begin_with(said.over(schedule.said), now, parts));
             }
             #[cfg(feature = "cron")]
-            Kind::Cron(cron) => paces.push(Pace::Wall(WallBeat::begin(cron, missed_here, first, now))),
-        }
+            Kind::Cron(cron) => Pace::Wall(WallBeat::begin(cron, said.missed.unwrap_or_default(), said.first, now)),
+        };
+        parts.push(Part::new(pace, &said));
     }
 }
 
@@ -213,7 +270,7 @@ impl Schedule {
         Some(Self { kind, ..self.clone() })
     }
 
-    /// When its ticks will be, if it begins at `after`, ticks take no time, and nobody sets the clock.
+    /// When its ticks will be, if it begins at `after`, ticks take no time, and nobody sets the clock. Without [jitter](Self::jitter), which nobody foretells.
     #[must_use]
     pub fn upcoming(&self, after: SystemTime) -> Upcoming {
         Upcoming::new(self, after)

@@ -18,7 +18,7 @@ pub struct Upcoming {
 impl Upcoming {
     pub(super) fn new(schedule: &Schedule, after: SystemTime) -> Self {
         let now = Reading { moment: Moment::ORIGIN, wall: after };
-        Self { course: Course::begin(schedule, &now), now }
+        Self { course: Course::without_chance(schedule, &now), now }
     }
 }
 

@@ -64,6 +64,15 @@ impl WallBeat {
         Some(next.duration_since(now.wall).unwrap_or_default())
     }
 
+    /// How long ago the next tick was due, zero before that.
+    pub(super) fn overdue(&self, now: &Reading) -> Duration {
+        if let Some(first) = self.first {
+            return first.until(now.moment);
+        }
+        let next = self.made_up.front().copied().or(self.target);
+        next.and_then(|next| now.wall.duration_since(next).ok()).unwrap_or_default()
+    }
+
     /// Looks at the clock; true when a tick is due.
     pub(super) fn is_due(&mut self, now: &Reading) -> bool {
         if let Some(first) = self.first {

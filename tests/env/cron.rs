@@ -5,10 +5,14 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use overstrand::testing::{Clock, TestEnvironment};
-use overstrand::{RepeatingTaskHandle, Schedule, TaskTraits, ThreadPool, Timer};
+use overstrand::{
+    MissedTicks, Overlap, RepeatingTaskHandle, Schedule, Supervisor, TaskSpec, TaskTraits, ThreadPool, TickContext,
+    Ticker, Timer,
+};
 
 use crate::AnyResult;
 
+const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -193,5 +197,153 @@ fn manual_clock_has_a_wall() -> AnyResult {
     clock.advance(HOUR * 24);
     told.recv()?;
     assert!(!ticker.is_stopped());
+    Ok(())
+}
+
+/// At which wall times the ticks of a ticker come within a time.
+fn ticks_of(env: &TestEnvironment, ticker: &Ticker, time: Duration) -> Vec<String> {
+    env.run_until_idle();
+    let end = env.now() + time;
+    let mut ticks = Vec::new();
+    while let Some(next) = env.next_delay().filter(|next| env.now() + *next <= end) {
+        let before = ticker.ticks();
+        env.advance(next);
+        let now = Timestamp::try_from(env.wall()).expect("in range");
+        ticks.extend((before..ticker.ticks()).map(|_| now.to_string()));
+    }
+    env.advance(end - env.now());
+    ticks
+}
+
+/// Tickers follow the wall clock, one tick after the other or side by side, are restarted, and say when they come.
+#[test]
+fn ticker_follows_the_wall_clock() -> AnyResult {
+    for overlap in [None, Some(Overlap::Replace)] {
+        let env = TestEnvironment::with_seed(1);
+        env.set_wall(wall("2026-03-28T12:00:00Z"));
+        let nightly = cron("30 2 * * *", "Europe/Berlin");
+        let foretold: Vec<_> = nightly.upcoming(env.wall()).take(3).collect();
+        let mut ticker = Ticker::new(nightly, |_: &TickContext| Ok(())).on(env.pool());
+        if let Some(overlap) = overlap {
+            ticker = ticker.overlap(overlap);
+        }
+        ticker.start()?;
+        let ticks = ticks_of(&env, &ticker, HOUR * 72);
+        assert_eq!(ticks, ["2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z", "2026-03-31T00:30:00Z"]);
+        assert_eq!(foretold, ticks.iter().map(|tick| wall(tick)).collect::<Vec<_>>());
+        // Forward over a tick, and back again: it comes once.
+        env.set_wall(wall("2026-04-01T00:45:00Z"));
+        assert_eq!(ticks_of(&env, &ticker, MINUTE * 2).len(), 1);
+        env.set_wall(wall("2026-04-01T00:15:00Z"));
+        assert!(ticks_of(&env, &ticker, HOUR).is_empty());
+        ticker.restart(None)?;
+        env.set_wall(wall("2026-04-01T00:15:00Z"));
+        ticker.restart(None)?;
+        assert_eq!(ticks_of(&env, &ticker, HOUR), ["2026-04-01T00:30:00Z"], "one that is started anew has no past");
+        ticker.stop(None)?;
+        assert_eq!(env.next_delay(), None, "nothing looks at the clock any more");
+    }
+    Ok(())
+}
+
+/// Several patterns beside a rate, an offset of all, an interval from inside, and the first tick at once.
+#[test]
+fn ticker_mixes_patterns_and_rates() -> AnyResult {
+    let env = TestEnvironment::with_seed(2);
+    env.set_wall(wall("2026-01-01T00:00:00Z"));
+    let work = cron("0 9 * * MON-FRI", "Europe/Berlin");
+    let rest = cron("0 11 * * SAT,SUN", "America/New_York");
+    let both = Schedule::any([work, rest]).offset(SECOND);
+    let ticker = Ticker::new(both, |cx: &TickContext| if cx.tick() == 5 { Ok(cx.set_interval(HOUR)?) } else { Ok(()) });
+    let ticker = ticker.immediate().on(env.pool());
+    ticker.start()?;
+    let expected = [
+        // Both are told to be there at once, which is one tick.
+        "2026-01-01T00:00:01Z",
+        "2026-01-01T08:00:01Z",
+        "2026-01-02T08:00:01Z",
+        "2026-01-03T16:00:01Z",
+        "2026-01-04T16:00:01Z",
+        "2026-01-04T17:00:01Z",
+        "2026-01-04T18:00:01Z",
+    ];
+    assert_eq!(ticks_of(&env, &ticker, HOUR * 91), expected);
+    ticker.stop(None)?;
+    Ok(())
+}
+
+/// How many missed ticks are made up for is bounded, by the policy and for all of them.
+#[test]
+fn catching_up_is_bounded() -> AnyResult {
+    for (missed, made_up) in [(MissedTicks::Skip, 0), (MissedTicks::Burst(3), 3), (MissedTicks::Burst(u32::MAX), 1_000)]
+    {
+        let env = TestEnvironment::with_seed(3);
+        env.set_wall(wall("2026-01-01T00:00:30Z"));
+        let schedule = cron("* * * * *", "UTC").missed(missed);
+        let ticker = Ticker::new(schedule, |_: &TickContext| Ok(())).on(env.pool());
+        ticker.start()?;
+        env.suspend(HOUR * 48);
+        env.advance(MINUTE);
+        // One for the tick that was due when the machine fell asleep, and the one of this minute, which is among those that are made up for.
+        let ticks = ticker.ticks();
+        assert!((made_up + 1..=made_up + 2).contains(&ticks), "{missed:?}: {ticks}");
+        ticker.stop(None)?;
+    }
+    Ok(())
+}
+
+/// Ticks of a pattern come late by chance, none is lost or doubled, also when the clock is set back while one is held.
+#[test]
+fn jitter_of_a_pattern_loses_nothing() -> AnyResult {
+    for seed in 0..20 {
+        let env = TestEnvironment::with_seed(seed);
+        env.set_wall(wall("2026-01-01T00:00:30Z"));
+        let schedule = cron("*/5 * * * *", "UTC").jitter(MINUTE * 4);
+        let ticker = Ticker::new(schedule, |_: &TickContext| Ok(())).on(env.pool());
+        ticker.start()?;
+        let ticks = ticks_of(&env, &ticker, HOUR);
+        let late: Vec<_> = ticks.iter().map(|tick| wall(tick)).collect();
+        let instants = cron("*/5 * * * *", "UTC").upcoming(wall("2026-01-01T00:00:30Z"));
+        let ends = late.len();
+        assert!((11..=12).contains(&ends), "{ticks:?}");
+        assert!(
+            instants.zip(&late).all(|(instant, tick)| instant <= *tick && *tick < instant + MINUTE * 4),
+            "{ticks:?}"
+        );
+        // Past the instant of a tick that may be held back still, and back to before it.
+        env.advance(MINUTE * 11 + SECOND);
+        env.set_wall(wall("2026-01-01T01:08:31Z"));
+        env.advance(MINUTE * 10 + SECOND * 30);
+        assert_eq!(ticker.ticks(), 15, "seed {seed}");
+        ticker.stop(None)?;
+    }
+    Ok(())
+}
+
+/// A periodic task of a supervisor follows patterns; a failed tick is tried again by the backoff, and the next one comes by the pattern.
+#[test]
+fn periodic_task_follows_the_wall_clock() -> AnyResult {
+    let env = TestEnvironment::with_seed(4);
+    env.set_wall(wall("2026-01-01T00:30:00Z"));
+    let supervisor = Supervisor::builder(env.pool()).build()?;
+    let (tell, told) = mpsc::channel();
+    let mut runs = 0;
+    let task = supervisor.submit(TaskSpec::periodic("report", cron("0 * * * *", "UTC"), move |_| {
+        runs += 1;
+        tell.send(runs)?;
+        if runs == 2 { Err("no paper".into()) } else { Ok(()) }
+    }))?;
+    let mut seen = Vec::new();
+    let begin = env.now();
+    while env.now() - begin < HOUR * 4 {
+        env.advance(env.next_delay().expect("there is a next look"));
+        let now = Timestamp::try_from(env.wall()).expect("in range");
+        seen.extend(told.try_iter().map(|_| now.to_string()));
+    }
+    let hours = ["2026-01-01T01:00:00Z", "2026-01-01T02:00:00Z", "2026-01-01T02:00:00.1Z"];
+    assert_eq!(seen[..3], hours);
+    assert_eq!(seen[3..], ["2026-01-01T03:00:00Z", "2026-01-01T04:00:00Z"]);
+    assert!(task.restart() && task.control().cancel());
+    supervisor.shutdown()?;
     Ok(())
 }

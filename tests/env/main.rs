@@ -48,6 +48,7 @@
 //! | `supervise_asks` | what is asked of a supervisor, and by which tokens tasks are stopped |
 //! | `supervise_stops` | cancel, grace, stuck runs, time limits, the watchdog, shutdown |
 //! | `tickers` | ticks by a schedule |
+//! | `tickers_beside` | ticks that do not wait for one another |
 //! | `threads` | runners with a real thread, the pump of a thread |
 //! | `pumps` | the pump of the test's own thread, in virtual time |
 //! | `recent` | what is written down of ended tasks |
@@ -112,6 +113,7 @@ mod supervise_stops;
 mod sync_calls;
 mod threads;
 mod tickers;
+mod tickers_beside;
 mod timers;
 mod tracked;
 mod waits;

@@ -213,6 +213,32 @@ fn periodic_task_ticks() -> AnyResult {
     Ok(())
 }
 
+/// A restart by hand is the next tick before its time, also while the start is delayed; then the schedule goes on.
+#[test]
+fn restart_by_hand_is_the_next_tick() -> AnyResult {
+    let env = TestEnvironment::with_seed(6);
+    let supervisor = supervisor(&env);
+    let gauge = Gauge::default();
+    let counted = gauge.clone();
+    let spec = TaskSpec::periodic("flush", Schedule::every(SECOND * 10), move |_| counted.run(|| Ok(())));
+    let task = supervisor.submit(spec.start_delay(SECOND * 100))?;
+    env.advance(SECOND);
+    for (wait, runs) in [(0, 1), (9, 1), (1, 2), (3, 2)] {
+        if wait == 0 {
+            assert!(task.restart());
+        }
+        env.advance(SECOND * wait);
+        assert_eq!(gauge.runs(), runs);
+    }
+    assert!(task.restart());
+    env.advance(SECOND * 16);
+    assert_eq!(gauge.runs(), 3, "it stood for the one after 7 s");
+    env.advance(SECOND);
+    assert_eq!(gauge.runs(), 4);
+    assert!(task.remove());
+    Ok(())
+}
+
 /// SUP-7: too many restarts are slowed down, or given up.
 #[test]
 fn too_many_restarts_are_too_many() -> AnyResult {

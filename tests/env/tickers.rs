@@ -1,10 +1,11 @@
 //! Tickers: when ticks come, what goes wrong in them, how they are stopped (SUP-16).
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use overstrand::testing::TestEnvironment;
-use overstrand::{Overlap, Schedule, SelfCancelled, ServiceError, TickContext, Ticker};
+use overstrand::{CancelToken, MissedTicks, Overlap, Schedule, SelfCancelled, ServiceError, TickContext, Ticker};
 
 use crate::AnyResult;
 use crate::supervise_runs::Gauge;
@@ -160,4 +161,90 @@ fn stop_cancels_the_tick_and_is_refused_inside() {
         assert_eq!((gauge.live(), ticker.is_running(), ticker.errors().len()), (0, false, 0));
         own.lock().expect("no panic").take();
     });
+}
+
+/// A start while it runs begins anew, with nothing left of the life before; a stop of what is stopped is fine; a token ends it.
+#[test]
+fn each_start_begins_anew() -> AnyResult {
+    let env = TestEnvironment::with_seed(6);
+    let (ticker, gauge) = counting(&env, SECOND * 10);
+    ticker.stop(None)?;
+    ticker.start()?;
+    env.advance(SECOND * 9);
+    ticker.start()?;
+    assert_eq!((ticker.uptime(), ticker.ticks()), (Some(Duration::ZERO), 0));
+    env.advance(SECOND * 9);
+    assert_eq!(gauge.runs(), 0, "the tick of the first life does not come");
+    env.advance(SECOND);
+    assert_eq!((gauge.runs(), ticker.ticks(), ticker.uptime()), (1, 1, Some(SECOND * 10)));
+    let token = CancelToken::new();
+    ticker.start_with(&token)?;
+    env.advance(SECOND * 10);
+    token.cancel();
+    env.run_until_idle();
+    assert_eq!((ticker.ticks(), ticker.is_running(), ticker.uptime()), (1, false, None));
+    assert!(matches!(ticker.start_with(&token), Err(ServiceError::Cancelled)) && !ticker.is_running());
+    env.advance(SECOND * 100);
+    assert_eq!(gauge.runs(), 2);
+    ticker.stop(None)?;
+    Ok(())
+}
+
+/// Of ticks that fall due while one runs no more than 1,000 are made up for, unless the schedule says another number.
+#[test]
+fn queue_of_ticks_is_bounded() {
+    for (missed, made_up) in [(None, 1_000), (Some(5_000), 5_000), (Some(7), 7)] {
+        TestEnvironment::builder().workers(2).baton().explore(0..2, |env| {
+            let slow = |cx: &TickContext| Ok(_ = cx.tick() == 1 && cx.sleep(SECOND * 9));
+            let every = Schedule::every(Duration::from_millis(1));
+            let ticker = match missed {
+                None => Ticker::new(every, slow).overlap(Overlap::Queue),
+                Some(missed) => Ticker::new(every.missed(MissedTicks::Burst(missed)), slow),
+            };
+            let ticker = ticker.on(env.pool());
+            ticker.start().expect("it starts");
+            env.advance(SECOND * 9 + Duration::from_millis(1));
+            assert_eq!(ticker.ticks(), made_up + 1);
+            ticker.stop(SECOND).expect("it stops");
+        });
+    }
+}
+
+/// A ticker costs a fixed number of tasks for each tick, and between ticks nothing, however many there are.
+#[test]
+fn many_tickers_cost_their_ticks_only() -> AnyResult {
+    // Unoptimised, some thousands are enough to see it.
+    let many = if cfg!(debug_assertions) { 3_000 } else { 100_000 };
+    let hour = SECOND * 3600;
+    let env = TestEnvironment::with_seed(7);
+    let ticks = Arc::new(AtomicUsize::new(0));
+    let tickers: Vec<_> = (0..many)
+        .map(|number| {
+            let counted = Arc::clone(&ticks);
+            let tick = move |_: &TickContext| Ok(_ = counted.fetch_add(1, Ordering::Relaxed));
+            Ticker::new(hour, tick).offset(Duration::from_micros(number)).on(env.pool())
+        })
+        .collect();
+    for ticker in &tickers {
+        ticker.start()?;
+    }
+    env.run_until_idle();
+    let costs = || (env.steps(), env.pool().stats().ran);
+    let before = costs();
+    env.advance(hour - SECOND);
+    assert_eq!(costs(), before, "no tick, no step");
+    for hours in 1..=2 {
+        env.advance(hour);
+        assert_eq!(ticks.load(Ordering::Relaxed) as u64, many * hours);
+    }
+    let (steps, tasks) = costs();
+    println!("{} steps, {} tasks for {} ticks", steps - before.0, tasks - before.1, 2 * many);
+    // The timer of the ticker, and the tick.
+    assert_eq!(tasks - before.1, 2 * 2 * many);
+    assert!(steps - before.0 <= 2 * 8 * many, "{}", steps - before.0);
+    for ticker in &tickers {
+        ticker.stop(None)?;
+    }
+    assert_eq!(env.next_delay(), None);
+    Ok(())
 }

@@ -3,9 +3,9 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::supervise::house::Dice;
 use crate::supervise::outcome::{Fatal, Outcome, OutcomeKind, RunEnd, SelfCancelled};
 use crate::supervise::restart::Exit;
+use crate::time::Dice;
 
 #[test]
 fn what_a_body_returns_is_read_by_its_type() {

@@ -88,3 +88,59 @@ fn schedule_without_a_wall_clock_needs_no_look_in_between() {
     assert_eq!(course(day).next_look(&clock.reading()), Moment::ORIGIN.saturating_add(day));
     assert_eq!(course(Duration::MAX).next_look(&clock.reading()), Moment::NEVER);
 }
+
+/// An offset moves all ticks and keeps pauses as they are; jitter moves each, and keeps the rhythm.
+#[test]
+fn ticks_are_moved_without_changing_the_rhythm() {
+    let rate = Schedule::every(SECOND * 10);
+    assert_eq!(ticks(&rate.clone().offset(SECOND * 3), SECOND, 40), [13, 23, 33]);
+    assert_eq!(ticks(&rate.clone().offset(SECOND * 3).initial_delay(Duration::ZERO), SECOND, 30), [3, 13, 23]);
+    let pause = Schedule::fixed_delay(SECOND * 10).offset(SECOND * 3);
+    assert_eq!(ticks(&pause, SECOND, 40), [13, 24, 35]);
+    let late = ticks(&rate.clone().jitter(SECOND * 8), Duration::ZERO, 1_000);
+    assert!(late.len() >= 99 && (1..).zip(&late).all(|(number, tick)| (number * 10..number * 10 + 8).contains(tick)));
+    assert!((0..8).all(|second| late.iter().any(|tick| tick % 10 == second)), "{late:?}");
+    let whole = Schedule::any([rate.clone().jitter(SECOND * 8), rate]).jitter(Duration::ZERO).offset(SECOND);
+    assert_eq!(ticks(&whole, Duration::ZERO, 31), [11, 21, 31], "what is said of the whole");
+}
+
+/// A tick that is late by chance for longer than its period has missed the next one.
+#[test]
+fn jitter_beyond_the_period_misses_ticks() {
+    let late = ticks(&Schedule::every(SECOND * 10).jitter(SECOND * 35), Duration::ZERO, 10_000);
+    assert!(late.windows(2).all(|two| two[0] < two[1]), "{late:?}");
+    assert!((400..800).contains(&late.len()), "{}", late.len());
+}
+
+#[test]
+fn run_that_is_asked_for_stands_for_the_next_tick() {
+    let clock = ManualClock::new(Moment::ORIGIN);
+    let mut course = Course::begin(&Schedule::every(SECOND * 10), &clock.reading());
+    clock.advance_by(SECOND * 4);
+    course.take_next(&clock.reading());
+    course.tick_is_over(&clock.reading());
+    assert_eq!(course.due_in(&clock.reading()), Some(SECOND * 16));
+    let mut never = Course::begin(&Schedule::any([]), &clock.reading());
+    never.take_next(&clock.reading());
+    never.tick_is_over(&clock.reading());
+    assert_eq!(never.due_in(&clock.reading()), None);
+}
+
+/// A new period counts from the tick that is taken, whatever the schedule was.
+#[test]
+fn period_can_be_changed_in_a_tick() {
+    for (schedule, next) in [
+        (Schedule::every(SECOND * 10), 2),
+        (Schedule::fixed_delay(SECOND * 10), 3),
+        (Schedule::any([Schedule::every(SECOND * 10), Schedule::fixed_delay(SECOND * 50)]), 2),
+    ] {
+        let clock = ManualClock::new(Moment::ORIGIN);
+        let mut course = Course::begin(&schedule, &clock.reading());
+        clock.advance_by(SECOND * 10);
+        assert!(course.is_due(&clock.reading()));
+        course.change_period(SECOND * 3);
+        clock.advance_by(SECOND);
+        course.tick_is_over(&clock.reading());
+        assert_eq!(course.due_in(&clock.reading()), Some(SECOND * next), "{schedule:?}");
+    }
+}
