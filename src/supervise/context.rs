@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::keeper::Keeper;
 use super::outcome::{RunEnd, SelfCancelled, SharedError};
-use super::spec::TaskId;
+use super::spec::{TaskId, Work};
 use crate::error::TaskResult;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -30,6 +30,8 @@ pub(super) struct Run {
     pub(super) generation: u64,
     pub(super) attempt: u32,
     pub(super) token: CancelToken,
+    /// What it does, until it begins; or what is withdrawn.
+    work: Mutex<Option<Work>>,
     /// It has shown that it lives, since somebody looked.
     beat: AtomicBool,
     ready: AtomicBool,
@@ -57,6 +59,7 @@ impl Run {
             generation,
             attempt,
             token: CancelToken::new(),
+            work: Mutex::new(None),
             beat: AtomicBool::new(false),
             ready: AtomicBool::new(false),
             abort: AtomicBool::new(false),
@@ -82,6 +85,25 @@ impl Run {
             self.attempt,
         );
         Self { token, ready: AtomicBool::new(true), ..run }
+    }
+
+    /// The same, before it begins, with what it does.
+    pub(super) fn with_work(self, work: Work) -> Self {
+        Self { work: Mutex::new(Some(work)), ..self }
+    }
+
+    /// True until it begins, or is withdrawn.
+    pub(super) fn has_work(&self) -> bool {
+        self.work.lock().is_some()
+    }
+
+    pub(super) fn is_future(&self) -> bool {
+        matches!(*self.work.lock(), Some(Work::Future(_)))
+    }
+
+    /// Whoever calls this first has it: the run that begins, or who withdraws it.
+    pub(super) fn take_work(&self) -> Option<Work> {
+        self.work.lock().take()
     }
 
     /// True when it has shown that it lives since the last call.

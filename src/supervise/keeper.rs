@@ -23,7 +23,6 @@ use super::context::Run;
 use super::house::House;
 use super::outcome::{Outcome, Settle};
 use super::report::SupervisorReport;
-use super::spec::Work;
 use super::subscriber::Subscriber;
 use super::task::{Task, TaskStatus, View};
 use crate::park::{Bell, yield_at};
@@ -41,7 +40,7 @@ use crate::time::Moment;
 
 /// What is done after the lock.
 pub(super) enum Effect {
-    Start(Arc<Run>, Work, TaskTraits),
+    Start(Arc<Run>, TaskTraits),
     Cancel(CancelToken),
     Abort(Arc<Run>),
     Settle(Arc<Task>, Arc<dyn Settle>, Outcome),
@@ -135,7 +134,7 @@ impl Keeper {
 
     fn carry_out(self: &Arc<Self>, effect: Effect) {
         match effect {
-            Effect::Start(run, work, traits) => body::start(self, run, work, traits),
+            Effect::Start(run, traits) => body::start(self, run, traits),
             Effect::Cancel(token) => token.cancel(),
             Effect::Abort(run) => run.abort(),
             Effect::Settle(task, answer, outcome) => {

@@ -92,9 +92,10 @@ impl House {
         entry.phase = Phase::Live;
         entry.is_ready = false;
         let name = Arc::clone(&entry.task.name);
-        let run = Arc::new(Run::new(keeper, (id, above), name, entry.generation, entry.attempt));
         let is_future = matches!(work, Work::Future(_));
-        fx.push(Effect::Start(Arc::clone(&run), work, entry.settings.traits));
+        let run = Run::new(keeper, (id, above), name, entry.generation, entry.attempt);
+        let run = Arc::new(run.with_work(work));
+        fx.push(Effect::Start(Arc::clone(&run), entry.settings.traits));
         entry.live = Some(Live {
             run,
             began: None,

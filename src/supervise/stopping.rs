@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::event::{EventKind, StopReason};
 use super::group::Then;
-use super::house::{House, Phase, Timer};
+use super::house::{House, Live, Phase, Timer};
 use super::keeper::{Effect, Fx, Keeper};
 use super::life::{Ended, stopped_for};
 use super::outcome::Rejection;
@@ -99,6 +99,9 @@ impl House {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let grace = entry.settings.grace;
         let Some(live) = entry.live.as_mut() else { return };
+        if live.began.is_none() && live.run.has_work() {
+            return self.withdraw(fx, id);
+        }
         if std::mem::replace(&mut live.is_cancelled, true) {
             // A run that is stuck already is not waited for again.
             if live.is_stuck {
@@ -116,13 +119,27 @@ impl House {
         self.at(id, Timer::Grace, fx.now.saturating_add(grace));
     }
 
+    /// The live run has not begun, and is told to stop: it never will, and nothing of it has to return.
+    fn withdraw(&mut self, fx: &mut Fx, id: TaskId) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let Some(live) = entry.live.take() else { return };
+        entry.work = live.run.take_work();
+        self.counts.runs -= 1;
+        match (entry.stop, live.stop) {
+            (Some(stop), _) => self.finish(fx, id, stopped_for(stop, false)),
+            (None, run_stop) => self.go_on(fx, id, run_stop, None, Ended::cancelled()),
+        }
+        fx.drop_later(live.run);
+        self.serve_permits(fx);
+    }
+
     /// The live run has not returned within its grace.
     pub(super) fn grace_is_over(&mut self, fx: &mut Fx, id: TaskId) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let (grace, stop) = (entry.settings.grace, entry.stop);
         let Some(live) = entry.live.as_mut() else { return };
         if live.began.is_none() {
-            // It waits for a worker, and will not begin: nothing is stuck.
+            // The pool has dropped it, and it is on its way back: nothing is stuck.
             if let Some(stop) = stop {
                 self.finish(fx, id, stopped_for(stop, false));
             }
@@ -199,7 +216,10 @@ impl House {
         }
         match entry.phase {
             Phase::Live if entry.group.is_some() => self.stop_group(id, Then::Restart(fx.now)),
-            Phase::Live => self.stop_run(fx, id, StopReason::Restart),
+            Phase::Live => {
+                self.excuse(fx, id);
+                self.stop_run(fx, id, StopReason::Restart);
+            }
             Phase::Rest => {
                 entry.failures = 0;
                 entry.last_delay = None;
@@ -210,10 +230,28 @@ impl House {
         true
     }
 
+    /// A run that is being stopped for being late or silent is to be followed by another in any case: that is an error of the task, and no failure of the streak.
+    fn excuse(&mut self, fx: &mut Fx, id: TaskId) {
+        let live = self.entries.get_mut(&id).and_then(|entry| entry.live.as_mut());
+        let is_late =
+            |live: &&mut Live| matches!(live.stop, Some(StopReason::AttemptTimeout | StopReason::HeartbeatLost));
+        let Some(live) = live.filter(is_late) else { return };
+        let stop = live.stop.replace(StopReason::Restart);
+        if let Some(stop) = stop {
+            let ended = self.overdue(fx, id, stop);
+            fx.drop_later(ended.outcome);
+        }
+        self.emit(fx, id, |_| EventKind::Stopping { reason: StopReason::Restart });
+    }
+
     pub(super) fn set_paused(&mut self, fx: &mut Fx, id: TaskId, is_paused: bool) -> bool {
         let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.answer.is_some()) else { return false };
-        entry.is_paused = is_paused;
-        match (entry.phase, is_paused) {
+        let phase = entry.phase;
+        if std::mem::replace(&mut entry.is_paused, is_paused) != is_paused {
+            self.emit(fx, id, |_| if is_paused { EventKind::Paused } else { EventKind::Resumed });
+        }
+        let Some(entry) = self.entries.get_mut(&id) else { return false };
+        match (phase, is_paused) {
             (Phase::Pause, false) => self.want_run(fx, id),
             (Phase::Permit, true) => {
                 let rank = entry.rank();
