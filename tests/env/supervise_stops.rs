@@ -335,7 +335,7 @@ fn run_without_a_worker_is_withdrawn() {
             let supervisor = Supervisor::builder(env.pool()).capacity(1).build().expect("valid");
             let (kept, runs) = (Arc::new(()), Gauge::default());
             let (held, counted) = (Arc::clone(&kept), runs.clone());
-            let mut body = move || counted.run(|| Ok(_ = Arc::strong_count(&held)));
+            let body = move || counted.run(|| Ok(_ = Arc::strong_count(&held)));
             let spec = match is_future {
                 true => TaskSpec::future("one", move |_| std::future::ready(body())),
                 false => TaskSpec::blocking("one", move |_| body()),
