@@ -100,6 +100,7 @@ impl House {
             run,
             began: None,
             stop: None,
+            is_last: false,
             is_cancelled: false,
             is_future,
             is_aborted: false,
@@ -199,6 +200,8 @@ impl House {
         let ended = self.judge(fx, id, &live, end);
         fx.drop_later(live.run);
         match self.entries.get(&id).and_then(|entry| entry.stop) {
+            // The first cause was the run's own.
+            Some(_) if live.is_last => self.finish(fx, id, ended.outcome),
             Some(stop) => {
                 let outcome = stopped_for(stop, live.is_aborted);
                 fx.drop_later(ended.outcome);
@@ -222,7 +225,7 @@ impl House {
 
     /// What the end of a run counts as (SUP-4a), told and noted.
     pub(super) fn judge(&mut self, fx: &mut Fx, id: TaskId, live: &Live, end: RunEnd) -> Ended {
-        let task_stop = self.entries.get(&id).and_then(|entry| entry.stop);
+        let task_stop = self.entries.get(&id).and_then(|entry| entry.stop).filter(|_| !live.is_last);
         let duration = live.began.map_or(Duration::ZERO, |began| began.until(fx.now));
         if task_stop.is_some() || matches!(live.stop, Some(StopReason::Restart | StopReason::Group)) {
             if live.began.is_some() {

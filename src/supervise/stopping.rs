@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use super::event::{EventKind, StopReason};
 use super::group::Then;
-use super::house::{House, Live, Phase, Timer};
+use super::house::{Entry, House, Live, Phase, Timer};
 use super::keeper::{Effect, Fx, Keeper};
 use super::life::{Ended, stopped_for};
 use super::outcome::Rejection;
-use super::restart::{Next, decide};
+use super::restart::{Exit, decide};
 use super::settings::OnStuck;
 use super::spec::TaskId;
 use crate::task::cancel::CancelToken;
@@ -22,6 +22,15 @@ use crate::zoo;
 
 /// How long a future that is dropped by force has to be polled: one that blocks inside its poll is stuck like any other.
 const ABORT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What a run that is stopped for this counts as, if that is a failure.
+fn exit_of(stop: StopReason) -> Option<Exit> {
+    match stop {
+        StopReason::AttemptTimeout => Some(Exit::TimedOut),
+        StopReason::HeartbeatLost => Some(Exit::HeartbeatLost),
+        _ => None,
+    }
+}
 
 /// Stops a task for good when its token is signalled.
 struct Stops {
@@ -52,13 +61,21 @@ pub(super) fn stop_with(keeper: &Arc<Keeper>, id: TaskId, token: &CancelToken) {
 }
 
 impl House {
-    /// Stops a task for good; true when nothing else had.
+    /// Stops a task for good; true when nothing else had: another stop, or a failure of its run after which there is no further try.
     pub(super) fn stop(&mut self, fx: &mut Fx, id: TaskId, why: StopReason) -> bool {
         let Some(entry) = self.entries.get_mut(&id) else { return false };
         if entry.stop.is_some() || entry.answer.is_none() {
             return false;
         }
         entry.stop = Some(why);
+        if let Some(is_stuck) = entry.live.as_ref().filter(|live| live.is_last).map(|live| live.is_stuck) {
+            // It is on its way out, and is told so already; all that changes is that no restart by hand follows.
+            self.rooms.leave(id);
+            if is_stuck {
+                self.is_stuck(fx, id);
+            }
+            return false;
+        }
         let (is_live, is_group) = (entry.phase == Phase::Live, entry.group.is_some());
         let has_place = entry.has_place || entry.parent.is_some();
         self.rooms.leave(id);
@@ -83,7 +100,12 @@ impl House {
     pub(super) fn stop_run(&mut self, fx: &mut Fx, id: TaskId, why: StopReason) {
         let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.stop.is_none()) else { return };
         let (limit, period) = (entry.settings.attempt_timeout, entry.settings.watchdog);
+        let (policy, failures, most) = (entry.settings.restart, entry.failures, entry.settings.max_retries);
+        let healthy_after = entry.settings.healthy_after;
         let Some(live) = entry.live.as_mut().filter(|live| live.stop.is_none()) else { return };
+        let lasted = live.began.map_or(Duration::ZERO, |began| began.until(fx.now));
+        let failures = if healthy_after.is_some_and(|time| lasted >= time) { 0 } else { failures };
+        live.is_last = exit_of(why).is_some_and(|exit| !decide(policy, exit, failures, most).is_restart());
         live.stop = Some(why);
         self.emit(fx, id, |_| match why {
             StopReason::AttemptTimeout => EventKind::TimedOut { limit: limit.unwrap_or_default() },
@@ -165,15 +187,18 @@ impl House {
     /// What becomes of a task whose live run is stuck.
     fn is_stuck(&mut self, fx: &mut Fx, id: TaskId) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        if let Some(stop) = entry.stop {
+        let is_last = entry.live.as_ref().is_some_and(|live| live.is_last);
+        if let Some(stop) = entry.stop.filter(|_| !is_last) {
             return self.finish(fx, id, stopped_for(stop, true));
         }
         let on_stuck = entry.settings.on_stuck;
-        if on_stuck == OnStuck::Abort {
+        if on_stuck == OnStuck::Abort && entry.stop.is_none() {
             return fx.push(Effect::AbortProcess(Arc::clone(&entry.task.name)));
         }
         let can_go_on = match on_stuck {
-            OnStuck::Replace { at_most } => entry.fenced.len() < at_most && entry.work.is_some(),
+            OnStuck::Replace { at_most } => {
+                entry.fenced.len() < at_most && entry.work.is_some() && entry.stop.is_none()
+            }
             OnStuck::Wait | OnStuck::Abort => zoo::has("Z19") && entry.work.is_some(),
         };
         let Some(live) = entry.live.take_if(|_| can_go_on) else { return self.settle_if_last(fx, id) };
@@ -191,17 +216,10 @@ impl House {
     /// If no other run would follow the stuck one, the task is over.
     fn settle_if_last(&mut self, fx: &mut Fx, id: TaskId) {
         // A child is over for its group when its run has returned, and not before: it may be started anew then.
-        let Some(entry) = self.entries.get(&id).filter(|entry| entry.parent.is_none()) else { return };
-        let Some(stop) = entry.live.as_ref().and_then(|live| live.stop) else { return };
-        if !matches!(stop, StopReason::AttemptTimeout | StopReason::HeartbeatLost) {
-            return;
-        }
-        let exit = match stop {
-            StopReason::HeartbeatLost => super::restart::Exit::HeartbeatLost,
-            _ => super::restart::Exit::TimedOut,
-        };
-        let next = decide(entry.settings.restart, exit, entry.failures, entry.settings.max_retries);
-        if !matches!(next, Next::RestartAfterBackoff | Next::RestartAfter(_)) {
+        let has_group = |entry: &&Entry| entry.parent.is_some() && entry.stop.is_none();
+        let Some(entry) = self.entries.get(&id).filter(|entry| !has_group(entry)) else { return };
+        let last = entry.live.as_ref().filter(|live| live.is_last).and_then(|live| live.stop);
+        if let Some(stop) = last {
             let ended = self.overdue(fx, id, stop);
             self.finish(fx, id, ended.outcome);
         }
@@ -236,6 +254,7 @@ impl House {
         let is_late =
             |live: &&mut Live| matches!(live.stop, Some(StopReason::AttemptTimeout | StopReason::HeartbeatLost));
         let Some(live) = live.filter(is_late) else { return };
+        live.is_last = false;
         let stop = live.stop.replace(StopReason::Restart);
         if let Some(stop) = stop {
             let ended = self.overdue(fx, id, stop);
