@@ -17,15 +17,18 @@
 //! > list
 //!   #1 mail Running, priority 0, run 2
 //! > pause mail, and a letter
+//!   mail 2 paused
 //!   mail 2 succeeded
 //!   mail is paused after run 2
 //! > resume mail
+//!   mail 2 resumed
 //!   mail 3 started
 //! > restart mail
 //!   mail 3 stopping: Restart
 //!   mail 3 cancelled
 //!   mail 4 started
 //! > set the priority of mail to 5, add a task of priority 4
+//!   mail 4 has priority 5
 //!   backup was not taken: no place for it
 //! > cancel mail
 //!   mail 4 stopping: Cancelled
@@ -121,6 +124,7 @@ fn main() -> AnyResult {
 
     println!("> set the priority of mail to 5, add a task of priority 4");
     assert!(control.set_priority(5));
+    show_until(&events, "has priority 5")?;
     let backup = TaskSpec::blocking("backup", |_| Ok(())).priority(4);
     assert!(matches!(supervisor.submit(backup), Err(SubmitError::Full(_))));
     println!("  backup was not taken: no place for it");

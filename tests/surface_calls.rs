@@ -113,6 +113,98 @@ fn main() -> AnyResult {
 }
 "#;
 
+#[cfg(feature = "signals")]
+const SUPERVISION_CALLS: &str = r#"
+fn main() -> AnyResult {
+    let pool = ThreadPool::builder().workers(2).build()?;
+    let house = supervisor(&pool)?;
+    let log = log_events(&house);
+    count_restarts(&house);
+    camera(&house)?;
+    assert_eq!(outcome(&house)?, Some(std::fs::metadata("Cargo.toml")?.len()));
+    listening(&house)?;
+    polling(&pool, &house)?;
+    slots(&house, "Ada")?;
+    batch(&house, vec!["a".into(), "b".into()])?;
+    ordered_group(&house)?;
+    assert!(house.find("server").is_some());
+    house.find("app").ok_or("it is there")?.cancel();
+    console(&house, "nobody");
+    shut_down(&house)?;
+    assert!(insist(&house, TaskSpec::blocking("late", |_| Ok(())))?.is_none(), "it is shut down");
+    drop(log);
+    room(&pool)?;
+    let house = supervisor_with_defaults(&pool)?;
+    periodic(&house)?;
+    assert!(house.is_alive("flush") && house.is_alive("sync"));
+    console(&house, "sync");
+    assert!(!house.is_alive("sync"));
+    let pid = std::process::id().to_string();
+    let ends = std::thread::spawn(move || {
+        while !signals_are_caught() {
+            std::thread::yield_now();
+        }
+        std::process::Command::new("kill").args(["-TERM", &pid]).status()
+    });
+    daemon(&house)?;
+    assert!(ends.join().is_ok_and(|status| status.is_ok_and(|status| status.success())));
+    assert!(house.tasks().is_empty());
+    println!("all kept");
+    Ok(())
+}
+
+/// A port that is in use is fatal; one that is free is listened to until the task is stopped, and somebody knocks.
+fn listening(house: &Supervisor) -> AnyResult {
+    let other = TcpListener::bind("127.0.0.1:0")?;
+    let port = other.local_addr()?.port();
+    assert!(fatal(house, port).is_err());
+    drop(other);
+    let listens = fatal(house, port)?;
+    listens.remove();
+    // It may have looked already, and be gone.
+    drop(TcpStream::connect(("127.0.0.1", port)));
+    listens.wait_ended(Duration::from_secs(60))?;
+    Ok(())
+}
+
+/// True when this process has a handler of its own for SIGTERM, which is signal 15.
+fn signals_are_caught() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or("0").trim().to_owned();
+    u64::from_str_radix(&caught, 16).is_ok_and(|mask| mask & 1 << 14 != 0)
+}
+
+/// It polls until it is stopped.
+fn polling(pool: &ThreadPool, house: &Supervisor) -> AnyResult {
+    let asks = house.clone();
+    let polled = pool.spawn_future(async move { poll(&asks).await });
+    let task = loop {
+        match house.find("poll") {
+            Some(task) => break task,
+            None => std::thread::yield_now(),
+        }
+    };
+    task.cancel();
+    assert_eq!(polled.join()??, 0);
+    Ok(())
+}
+
+/// Who insists gets the place of somebody else.
+fn room(pool: &ThreadPool) -> AnyResult {
+    let house = Supervisor::builder(pool).capacity(1).build()?;
+    fn wait(cx: &TaskContext) -> TaskResult {
+        cx.token().wait();
+        Ok(())
+    }
+    let first = insist(&house, TaskSpec::blocking("first", wait))?.ok_or("there is room")?;
+    assert!(insist(&house, TaskSpec::blocking("first", wait))?.is_none());
+    let second = insist(&house, TaskSpec::blocking("second", wait))?.ok_or("it insists")?;
+    assert!(matches!(first.outcome().join()?, Outcome::Evicted));
+    second.cancel();
+    Ok(())
+}
+"#;
+
 /// The builds of the library beside this test, newest first.
 fn libraries(deps: &Path) -> Vec<PathBuf> {
     let entries = deps.read_dir().expect("the test runs from there").filter_map(Result::ok);
@@ -184,4 +276,16 @@ fn functions_of_the_testing_surface_do_what_they_say() {
     let printed = String::from_utf8_lossy(&ran.stdout);
     assert!(printed.starts_with("now\n0 queued, 1 delayed, next in Some(5s)\nlater\n"), "{printed}");
     assert!(printed.ends_with("in the environment\nsaved\nall kept\n"), "{printed}");
+}
+
+#[cfg(feature = "signals")]
+#[test]
+fn functions_of_the_supervision_surface_do_what_they_say() {
+    let text = format!("{}\n{SUPERVISION_CALLS}", include_str!("surface/4_supervision.rs"));
+    let ran = run("surface_4_supervision_calls", &text);
+    let printed = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success(), "{printed}{}", String::from_utf8_lossy(&ran.stderr));
+    for line in ["camera-1", "cancelled", "submitted, 0 evicted", "late was not taken", "all kept\n"] {
+        assert!(printed.contains(line), "{line} is not in {printed}");
+    }
 }

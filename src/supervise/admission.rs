@@ -293,7 +293,7 @@ impl House {
         }
     }
 
-    pub(super) fn set_priority(&mut self, id: TaskId, priority: i32) -> bool {
+    pub(super) fn set_priority(&mut self, fx: &mut Fx, id: TaskId, priority: i32) -> bool {
         let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.phase != Phase::Over) else { return false };
         let before = entry.rank();
         entry.priority = priority;
@@ -304,6 +304,9 @@ impl House {
             }
         }
         self.rooms.set_priority(id, priority);
+        if before != after {
+            self.emit(fx, id, |_| EventKind::PriorityChanged { priority });
+        }
         true
     }
 }

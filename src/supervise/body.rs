@@ -1,7 +1,7 @@
 //! Runs, as tasks of the pool.
 //!
 //! A run reports its begin and its end to the house, the end exactly once, whatever happens to it: returned, panicked, dropped by the pool. The body moves into the run and comes back with
-//! the report, so that there is never a second run beside it (SUP-2).
+//! the report, so that there is never a second run beside it (SUP-2). A run that is told to stop before it begins is withdrawn: the house takes its body back, and what a worker finds of it later does nothing.
 #![forbid(unsafe_code)]
 
 use std::future::Future;
@@ -38,12 +38,16 @@ struct Report {
 impl Report {
     /// The run begins; false when it shall not.
     fn begin(&mut self) -> bool {
-        self.keeper.act(|house, fx| house.began(fx, self.run.task, self.run.generation))
+        let begins = self.keeper.act(|house, fx| house.began(fx, self.run.task, self.run.generation));
+        if begins {
+            self.work = self.run.take_work();
+        }
+        begins
     }
 
     fn tell(&mut self, end: RunEnd) {
         if !std::mem::replace(&mut self.is_told, true) {
-            let work = self.work.take();
+            let work = self.work.take().or_else(|| self.run.take_work());
             self.keeper.act(|house, fx| house.returned(fx, self.run.task, self.run.generation, end, work));
         }
     }
@@ -51,11 +55,14 @@ impl Report {
     /// As [`tell`](Self::tell). When the next run of the task comes at once it is this one's now; the answer is whether it has begun, if it may.
     fn tell_and_go_on(&mut self, end: RunEnd, may_begin: impl FnOnce(Moment) -> bool) -> Option<bool> {
         self.is_told = true;
-        let work = self.work.take();
+        let work = self.work.take().or_else(|| self.run.take_work());
         let (id, generation) = (self.run.task, self.run.generation);
         let change = |house: &mut House, fx: &mut Fx| house.returned(fx, id, generation, end, work);
-        let (run, work, has_begun) = self.keeper.act_in_run(id, may_begin, change)?;
-        (self.run, self.work, self.is_told) = (run, Some(work), false);
+        let (run, has_begun) = self.keeper.act_in_run(id, may_begin, change)?;
+        (self.run, self.is_told) = (run, false);
+        if has_begun {
+            self.work = self.run.take_work();
+        }
         Some(has_begun)
     }
 
@@ -81,11 +88,12 @@ pub(super) fn inside<T>(run: &Arc<Run>, f: impl FnOnce() -> T) -> T {
 }
 
 /// Posts a run.
-pub(super) fn start(keeper: &Arc<Keeper>, run: Arc<Run>, work: Work, traits: TaskTraits) {
+pub(super) fn start(keeper: &Arc<Keeper>, run: Arc<Run>, traits: TaskTraits) {
     let traits = traits.block_shutdown();
     let name = Some(Arc::clone(&run.name));
-    let report = Report { keeper: Arc::clone(keeper), run, work: Some(work), is_told: false };
-    if matches!(report.work, Some(Work::Future(_))) {
+    let is_future = run.is_future();
+    let report = Report { keeper: Arc::clone(keeper), run, work: None, is_told: false };
+    if is_future {
         let spec = Spec { name, ..Spec::here(traits) };
         let future = RunFuture { report, future: None, has_begun: false };
         return drop(polled::spawn(keeper.pool.clone(), None, spec, future));

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::body::inside;
 use super::keeper::Keeper;
 use super::outcome::{RunEnd, RunError, SelfCancelled, SharedError};
-use super::spec::TaskId;
+use super::spec::{TaskId, Work};
 use crate::error::TaskResult;
 use crate::pool::target::PoolAnchor;
 use crate::pool::worker::should_yield;
@@ -35,6 +35,8 @@ pub(super) struct Run {
     /// Another run may be needed before this one has returned.
     pub(super) may_be_replaced: bool,
     pub(super) token: CancelToken,
+    /// What it does, until it begins; or what is withdrawn.
+    work: Mutex<Option<Work>>,
     /// It has shown that it lives, since somebody looked.
     beat: AtomicBool,
     /// It waits for a worker between two steps, and cannot show it.
@@ -65,6 +67,7 @@ impl Run {
             attempt,
             may_be_replaced: false,
             token: CancelToken::new(),
+            work: Mutex::new(None),
             beat: AtomicBool::new(false),
             waits: AtomicBool::new(false),
             ready: AtomicBool::new(false),
@@ -96,6 +99,25 @@ impl Run {
             self.attempt,
         );
         Self { token, ready: AtomicBool::new(true), ..run }
+    }
+
+    /// The same, before it begins, with what it does.
+    pub(super) fn with_work(self, work: Work) -> Self {
+        Self { work: Mutex::new(Some(work)), ..self }
+    }
+
+    /// True until it begins, or is withdrawn.
+    pub(super) fn has_work(&self) -> bool {
+        self.work.lock().is_some()
+    }
+
+    pub(super) fn is_future(&self) -> bool {
+        matches!(*self.work.lock(), Some(Work::Future(_)))
+    }
+
+    /// Whoever calls this first has it: the run that begins, or who withdraws it.
+    pub(super) fn take_work(&self) -> Option<Work> {
+        self.work.lock().take()
     }
 
     /// True when it has shown that it lives since the last call.

@@ -119,6 +119,13 @@ pub enum EventKind {
     /// The task, or the run, is told to stop.
     #[expect(missing_docs, reason = "the field is why")]
     Stopping { reason: StopReason },
+    /// The next run will not start before a resume.
+    Paused,
+    /// The next run may start.
+    Resumed,
+    /// The task has another priority.
+    #[expect(missing_docs, reason = "the field is the new one")]
+    PriorityChanged { priority: i32 },
     /// The run did not return within its grace, and is blocking.
     #[expect(missing_docs, reason = "the field is its grace")]
     Stuck { grace: Duration },
@@ -181,6 +188,9 @@ impl fmt::Display for EventKind {
             Self::GaveUp => f.write_str("gives up: restarted too often"),
             Self::Escalated => f.write_str("restarted too often: its group is told"),
             Self::Stopping { reason } => write!(f, "stopping: {reason:?}"),
+            Self::Paused => f.write_str("paused"),
+            Self::Resumed => f.write_str("resumed"),
+            Self::PriorityChanged { priority } => write!(f, "has priority {priority}"),
             Self::Stuck { grace } => write!(f, "did not stop within {grace:?}"),
             Self::ForceAborted => f.write_str("aborted by force"),
             Self::ReturnedLate => f.write_str("returned late"),

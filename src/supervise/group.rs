@@ -328,7 +328,7 @@ impl House {
             return;
         }
         match &mut entry.live {
-            Some(live) if live.stop.is_some() => live.stop = Some(StopReason::Group),
+            Some(live) if live.stop.is_some() => (live.stop, live.is_last) = (Some(StopReason::Group), false),
             Some(_) => self.stop_run(fx, id, StopReason::Group),
             None => self.sleep(fx, id),
         }

@@ -84,6 +84,8 @@ pub(super) struct Live {
     pub(super) began: Option<Moment>,
     /// Why this run, not the task, is stopped.
     pub(super) stop: Option<StopReason>,
+    /// That is a failure after which there is no further try.
+    pub(super) is_last: bool,
     pub(super) is_cancelled: bool,
     pub(super) is_future: bool,
     pub(super) is_aborted: bool,

@@ -42,7 +42,7 @@ use crate::time::{Moment, Reading};
 
 /// What is done after the lock.
 pub(super) enum Effect {
-    Start(Arc<Run>, Work, TaskTraits),
+    Start(Arc<Run>, TaskTraits),
     Cancel(CancelToken),
     Abort(Arc<Run>),
     Settle(Arc<Task>, Arc<dyn Settle>, Outcome),
@@ -176,7 +176,7 @@ impl Keeper {
         task: TaskId,
         may_begin: impl FnOnce(Moment) -> bool,
         f: impl FnOnce(&mut House, &mut Fx),
-    ) -> Option<(Arc<Run>, Work, bool)> {
+    ) -> Option<(Arc<Run>, bool)> {
         let change = |house: &mut House, fx: &mut Fx| {
             f(house, fx);
             let next = fx.effects.iter().find_map(|effect| match effect {
@@ -187,13 +187,13 @@ impl Keeper {
         };
         let mut next = None;
         let has_begun = self.act_but(change, |effect| match effect {
-            Effect::Start(run, work, _) if run.task == task => {
-                next = Some((run, work));
+            Effect::Start(run, _) if run.task == task => {
+                next = Some(run);
                 None
             }
             effect => Some(effect),
         });
-        next.map(|(run, work)| (run, work, has_begun))
+        next.map(|run| (run, has_begun))
     }
 
     fn act_but<R>(
@@ -226,7 +226,7 @@ impl Keeper {
 
     fn carry_out(self: &Arc<Self>, effect: Effect) {
         match effect {
-            Effect::Start(run, work, traits) => body::start(self, run, work, traits),
+            Effect::Start(run, traits) => body::start(self, run, traits),
             Effect::Cancel(token) => token.cancel(),
             Effect::Abort(run) => run.abort(),
             Effect::Settle(task, answer, outcome) => {

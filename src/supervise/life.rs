@@ -111,16 +111,16 @@ impl House {
         entry.phase = Phase::Live;
         entry.is_ready = false;
         let name = Arc::clone(&entry.task.name);
-        let may_be_replaced = matches!(entry.settings.on_stuck, OnStuck::Replace { .. });
-        let mut run = Run::new(keeper, (id, above), name, entry.generation, entry.attempt);
-        run.may_be_replaced = may_be_replaced;
-        let run = Arc::new(run);
         let is_future = matches!(work, Work::Future(_));
-        fx.push(Effect::Start(Arc::clone(&run), work, entry.settings.traits));
+        let may_be_replaced = matches!(entry.settings.on_stuck, OnStuck::Replace { .. });
+        let run = Run::new(keeper, (id, above), name, entry.generation, entry.attempt);
+        let run = Arc::new(Run { may_be_replaced, ..run.with_work(work) });
+        fx.push(Effect::Start(Arc::clone(&run), entry.settings.traits));
         entry.live = Some(Live {
             run,
             began: None,
             stop: None,
+            is_last: false,
             is_cancelled: false,
             is_future,
             is_aborted: false,
@@ -221,6 +221,8 @@ impl House {
         }
         let ended = self.judge(fx, id, &live, end);
         match self.entries.get(&id).and_then(|entry| entry.stop) {
+            // The first cause was the run's own.
+            Some(_) if live.is_last => self.finish(fx, id, ended.outcome),
             Some(stop) => {
                 let outcome = stopped_for(stop, live.is_aborted);
                 fx.drop_later(ended.outcome);
@@ -244,7 +246,7 @@ impl House {
 
     /// What the end of a run counts as (SUP-4a), told and noted.
     pub(super) fn judge(&mut self, fx: &mut Fx, id: TaskId, live: &Live, end: RunEnd) -> Ended {
-        let task_stop = self.entries.get(&id).and_then(|entry| entry.stop);
+        let task_stop = self.entries.get(&id).and_then(|entry| entry.stop).filter(|_| !live.is_last);
         let duration = live.began.map_or(Duration::ZERO, |began| began.until(fx.now));
         if task_stop.is_some() || matches!(live.stop, Some(StopReason::Restart | StopReason::Group)) {
             if live.began.is_some() {

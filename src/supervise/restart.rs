@@ -97,6 +97,13 @@ pub(crate) enum Next {
     Exhausted,
 }
 
+impl Next {
+    /// True when another run follows.
+    pub(crate) fn is_restart(self) -> bool {
+        matches!(self, Self::RestartAfterBackoff | Self::RestartAfter(_))
+    }
+}
+
 /// What comes after a run that ended like this, by the table of [`RestartPolicy`].
 ///
 /// `failures_before`: how many failures of the streak came before this run, which is also how many retries have been made. `max_retries`: `None` is without limit.

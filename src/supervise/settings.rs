@@ -118,12 +118,17 @@ macro_rules! settings_methods {
         }
 
         /// How many retries follow the first failure of a streak, so that attempts = retries + 1; `None`, as if nothing is said: without limit (SUP-5).
+        ///
+        /// Retries that come more often than the [`intensity`](Self::intensity) allows are braked: if nothing is said, each after the tenth in 60 s waits 30 s.
         pub fn max_retries(mut self, retries: impl Into<Option<u32>>) -> Self {
             self.wishes().max_retries = Some(retries.into());
             self
         }
 
         /// How long to wait before a retry; 100 ms if nothing is said (SUP-6).
+        ///
+        /// A short one does not hold for long: after ten retries in 60 s the default [`intensity`](Self::intensity) makes each wait 30 s. Who wants a tight loop of retries says so:
+        /// `.intensity(u32::MAX, window, Exhausted::GiveUp)`.
         pub fn backoff(mut self, backoff: $crate::supervise::Backoff) -> Self {
             self.wishes().backoff = Some(backoff);
             self

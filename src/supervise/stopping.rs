@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use super::event::{EventKind, StopReason};
 use super::group::Then;
-use super::house::{House, Phase, Timer};
+use super::house::{Entry, House, Live, Phase, Timer};
 use super::keeper::{Effect, Fx, Keeper};
 use super::life::{Ended, stopped_for};
 use super::outcome::Rejection;
-use super::restart::{Next, decide};
+use super::restart::{Exit, decide};
 use super::settings::OnStuck;
 use super::spec::TaskId;
 use crate::task::cancel::CancelToken;
@@ -23,6 +23,15 @@ use crate::zoo;
 
 /// How long a future that is dropped by force has to be polled: one that blocks inside its poll is stuck like any other.
 const ABORT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What a run that is stopped for this counts as, if that is a failure.
+fn exit_of(stop: StopReason) -> Option<Exit> {
+    match stop {
+        StopReason::AttemptTimeout => Some(Exit::TimedOut),
+        StopReason::HeartbeatLost => Some(Exit::HeartbeatLost),
+        _ => None,
+    }
+}
 
 /// Stops a task for good when its token is signalled.
 struct Stops {
@@ -53,13 +62,21 @@ pub(super) fn stop_with(keeper: &Arc<Keeper>, id: TaskId, token: &CancelToken) {
 }
 
 impl House {
-    /// Stops a task for good; true when nothing else had.
+    /// Stops a task for good; true when nothing else had: another stop, or a failure of its run after which there is no further try.
     pub(super) fn stop(&mut self, fx: &mut Fx, id: TaskId, why: StopReason) -> bool {
         let Some(entry) = self.entries.get_mut(&id) else { return false };
         if entry.stop.is_some() || entry.answer.is_none() {
             return false;
         }
         entry.stop = Some(why);
+        if let Some(is_stuck) = entry.live.as_ref().filter(|live| live.is_last).map(|live| live.is_stuck) {
+            // It is on its way out, and is told so already; all that changes is that no restart by hand follows.
+            self.rooms.leave(id);
+            if is_stuck {
+                self.is_stuck(fx, id);
+            }
+            return false;
+        }
         let (is_live, is_group) = (entry.phase == Phase::Live, entry.group.is_some());
         let has_place = entry.has_place || entry.parent.is_some();
         self.rooms.leave(id);
@@ -84,7 +101,12 @@ impl House {
     pub(super) fn stop_run(&mut self, fx: &mut Fx, id: TaskId, why: StopReason) {
         let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.stop.is_none()) else { return };
         let (limit, period) = (entry.settings.attempt_timeout, entry.settings.watchdog);
+        let (policy, failures, most) = (entry.settings.restart, entry.failures, entry.settings.max_retries);
+        let healthy_after = entry.settings.healthy_after;
         let Some(live) = entry.live.as_mut().filter(|live| live.stop.is_none()) else { return };
+        let lasted = live.began.map_or(Duration::ZERO, |began| began.until(fx.now));
+        let failures = if healthy_after.is_some_and(|time| lasted >= time) { 0 } else { failures };
+        live.is_last = exit_of(why).is_some_and(|exit| !decide(policy, exit, failures, most).is_restart());
         live.stop = Some(why);
         self.emit(fx, id, |_| match why {
             StopReason::AttemptTimeout => EventKind::TimedOut { limit: limit.unwrap_or_default() },
@@ -100,6 +122,9 @@ impl House {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let grace = entry.settings.grace;
         let Some(live) = entry.live.as_mut() else { return };
+        if live.began.is_none() && live.run.has_work() {
+            return self.withdraw(fx, id);
+        }
         if std::mem::replace(&mut live.is_cancelled, true) {
             // A run that is stuck already is not waited for again.
             if live.is_stuck {
@@ -117,13 +142,27 @@ impl House {
         self.at(id, Timer::Grace, fx.now.saturating_add(grace));
     }
 
+    /// The live run has not begun, and is told to stop: it never will, and nothing of it has to return.
+    fn withdraw(&mut self, fx: &mut Fx, id: TaskId) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let Some(live) = entry.live.take() else { return };
+        entry.work = live.run.take_work();
+        self.counts.runs -= 1;
+        match (entry.stop, live.stop) {
+            (Some(stop), _) => self.finish(fx, id, stopped_for(stop, false)),
+            (None, run_stop) => self.go_on(fx, id, run_stop, None, Ended::cancelled()),
+        }
+        fx.drop_later(live.run);
+        self.serve_permits(fx);
+    }
+
     /// The live run has not returned within its grace.
     pub(super) fn grace_is_over(&mut self, fx: &mut Fx, id: TaskId) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let (grace, stop) = (entry.settings.grace, entry.stop);
         let Some(live) = entry.live.as_mut() else { return };
         if live.began.is_none() {
-            // It waits for a worker, and will not begin: nothing is stuck.
+            // The pool has dropped it, and it is on its way back: nothing is stuck.
             if let Some(stop) = stop {
                 self.finish(fx, id, stopped_for(stop, false));
             }
@@ -149,15 +188,18 @@ impl House {
     /// What becomes of a task whose live run is stuck.
     fn is_stuck(&mut self, fx: &mut Fx, id: TaskId) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        if let Some(stop) = entry.stop {
+        let is_last = entry.live.as_ref().is_some_and(|live| live.is_last);
+        if let Some(stop) = entry.stop.filter(|_| !is_last) {
             return self.finish(fx, id, stopped_for(stop, true));
         }
         let on_stuck = entry.settings.on_stuck;
-        if on_stuck == OnStuck::Abort {
+        if on_stuck == OnStuck::Abort && entry.stop.is_none() {
             return fx.push(Effect::AbortProcess(Arc::clone(&entry.task.name)));
         }
         let can_go_on = match on_stuck {
-            OnStuck::Replace { at_most } => entry.fenced.len() < at_most && entry.work.is_some(),
+            OnStuck::Replace { at_most } => {
+                entry.fenced.len() < at_most && entry.work.is_some() && entry.stop.is_none()
+            }
             OnStuck::Wait | OnStuck::Abort => zoo::has("Z19") && entry.work.is_some(),
         };
         let Some(live) = entry.live.take_if(|_| can_go_on) else { return self.settle_if_last(fx, id) };
@@ -175,17 +217,10 @@ impl House {
     /// If no other run would follow the stuck one, the task is over.
     fn settle_if_last(&mut self, fx: &mut Fx, id: TaskId) {
         // A child is over for its group when its run has returned, and not before: it may be started anew then.
-        let Some(entry) = self.entries.get(&id).filter(|entry| entry.parent.is_none()) else { return };
-        let Some(stop) = entry.live.as_ref().and_then(|live| live.stop) else { return };
-        if !matches!(stop, StopReason::AttemptTimeout | StopReason::HeartbeatLost) {
-            return;
-        }
-        let exit = match stop {
-            StopReason::HeartbeatLost => super::restart::Exit::HeartbeatLost,
-            _ => super::restart::Exit::TimedOut,
-        };
-        let next = decide(entry.settings.restart, exit, entry.failures, entry.settings.max_retries);
-        if !matches!(next, Next::RestartAfterBackoff | Next::RestartAfter(_)) {
+        let has_group = |entry: &Entry| entry.parent.is_some() && entry.stop.is_none();
+        let Some(entry) = self.entries.get(&id).filter(|entry| !has_group(entry)) else { return };
+        let last = entry.live.as_ref().filter(|live| live.is_last).and_then(|live| live.stop);
+        if let Some(stop) = last {
             let ended = self.overdue(fx, id, stop);
             self.finish(fx, id, ended.outcome);
         }
@@ -200,7 +235,10 @@ impl House {
         }
         match entry.phase {
             Phase::Live if entry.group.is_some() => self.stop_group(id, Then::Restart(fx.now)),
-            Phase::Live => self.stop_run(fx, id, StopReason::Restart),
+            Phase::Live => {
+                self.excuse(fx, id);
+                self.stop_run(fx, id, StopReason::Restart);
+            }
             Phase::Rest => {
                 entry.failures = 0;
                 entry.last_delay = None;
@@ -214,10 +252,29 @@ impl House {
         true
     }
 
+    /// A run that is being stopped for being late or silent is to be followed by another in any case: that is an error of the task, and no failure of the streak.
+    fn excuse(&mut self, fx: &mut Fx, id: TaskId) {
+        let live = self.entries.get_mut(&id).and_then(|entry| entry.live.as_mut());
+        let is_late =
+            |live: &&mut Live| matches!(live.stop, Some(StopReason::AttemptTimeout | StopReason::HeartbeatLost));
+        let Some(live) = live.filter(is_late) else { return };
+        live.is_last = false;
+        let stop = live.stop.replace(StopReason::Restart);
+        if let Some(stop) = stop {
+            let ended = self.overdue(fx, id, stop);
+            fx.drop_later(ended.outcome);
+        }
+        self.emit(fx, id, |_| EventKind::Stopping { reason: StopReason::Restart });
+    }
+
     pub(super) fn set_paused(&mut self, fx: &mut Fx, id: TaskId, is_paused: bool) -> bool {
         let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.answer.is_some()) else { return false };
-        entry.is_paused = is_paused;
-        match (entry.phase, is_paused) {
+        let phase = entry.phase;
+        if std::mem::replace(&mut entry.is_paused, is_paused) != is_paused {
+            self.emit(fx, id, |_| if is_paused { EventKind::Paused } else { EventKind::Resumed });
+        }
+        let Some(entry) = self.entries.get_mut(&id) else { return false };
+        match (phase, is_paused) {
             (Phase::Pause, false) => self.want_run(fx, id),
             (Phase::Permit, true) => {
                 let rank = entry.rank();

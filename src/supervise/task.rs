@@ -172,7 +172,8 @@ impl TaskControl {
         self.keeper.act(|house, fx| house.stop(fx, self.task.id, StopReason::Cancelled))
     }
 
-    /// Stops the present run, if there is one, and starts another when it has returned, without a backoff and in a new streak. False when the task is over, or has never had a place.
+    /// Stops the present run, if there is one, and starts another when it has returned, without a backoff and in a new streak. What is asked for is no failure, also of a run that is being stopped for its time-out or
+    /// its silence: that is kept as an [error](Self::errors), and not counted. False when the task is over, or has never had a place.
     pub fn restart(&self) -> bool {
         self.keeper.act(|house, fx| house.restart(fx, self.task.id))
     }
@@ -189,7 +190,7 @@ impl TaskControl {
 
     /// Gives the task another priority, for what comes: who is evicted, who gets a place or a permit next. False when the task is over.
     pub fn set_priority(&self, priority: i32) -> bool {
-        self.keeper.act(|house, _| house.set_priority(self.task.id, priority))
+        self.keeper.act(|house, fx| house.set_priority(fx, self.task.id, priority))
     }
 
     /// Waits until the task has said that it is [ready](crate::TaskContext::ready), for at most `limit`.

@@ -42,6 +42,7 @@
 //! | `supervise_events` | events of supervised tasks |
 //! | `supervise_faults` | faults of supervised tasks, what comes at a bad moment |
 //! | `supervise_groups` | groups of supervised tasks |
+//! | `supervise_pairs` | each two causes of an end, in both orders; each end by each policy |
 //! | `supervise_races` | two things that happen to a supervised task at once |
 //! | `supervise_rooms` | capacity, eviction, permits, slots |
 //! | `supervise_runs` | supervised tasks: outcomes, restarts, backoff, bodies of each kind |
@@ -106,6 +107,7 @@ mod supervise_chaos;
 mod supervise_events;
 mod supervise_faults;
 mod supervise_groups;
+mod supervise_pairs;
 mod supervise_races;
 mod supervise_rooms;
 mod supervise_runs;
@@ -119,6 +121,11 @@ mod tracked;
 mod waits;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Prints what a test has counted, for the table of figures: `cargo test ... -- supervise --nocapture | grep figure`.
+fn figure(number: &str, counted: std::fmt::Arguments<'_>) {
+    println!("figure {number} {counted}");
+}
 
 type AnyResult<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 

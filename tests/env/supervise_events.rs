@@ -65,6 +65,25 @@ fn life_of_a_task_is_told() -> AnyResult {
     Ok(())
 }
 
+/// SUP-12: what is done by hand is told, once for each change.
+#[test]
+fn what_is_done_by_hand_is_told() -> AnyResult {
+    let env = TestEnvironment::with_seed(2);
+    let supervisor = supervisor(&env);
+    let task = supervisor.submit(TaskSpec::blocking("one", |_| Ok(())).start_delay(SECOND))?;
+    let (heard, _subscription) = listen(&supervisor);
+    assert!(task.pause() && task.pause() && task.resume() && task.resume());
+    assert!(task.set_priority(3) && task.set_priority(3) && task.restart());
+    task.outcome().join()?;
+    env.run_until_idle();
+    assert!(!task.pause() && !task.set_priority(4));
+    env.run_until_idle();
+    let told = lines(&heard);
+    assert_eq!(told[..3], ["one paused", "one resumed", "one has priority 3"]);
+    assert_eq!((told.len(), told[3].as_str(), env.now()), (7, "one started", Duration::ZERO));
+    Ok(())
+}
+
 /// SUP-12, I54, F70: a subscriber that is slow loses the oldest, exactly counted; one that panicks goes on; no task and no other waits for them.
 #[test]
 fn slow_and_panicking_subscribers_harm_nobody() {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use overstrand::testing::{TestEnvironment, wait_until};
 use overstrand::{
-    Backoff, JoinError, OnStuck, Outcome, Rejection, RestartPolicy, Supervisor, TaskContext, TaskSpec, TaskStatus,
-    WaitError,
+    Backoff, JoinError, OnStuck, Outcome, Rejection, RestartPolicy, Supervisor, TaskContext, TaskControl, TaskSpec,
+    TaskStatus, WaitError,
 };
 
 use crate::AnyResult;
@@ -288,6 +288,69 @@ fn restart_by_hand() {
         assert_eq!(supervisor.tasks()[0].generation, 3);
         assert!(task.cancel() && !task.restart() && !task.pause());
     });
+}
+
+/// SUP-5: a restart that is asked for is no failure, also of a run that is late already; its lateness is kept as an error.
+#[test]
+fn restart_of_a_late_run_is_no_failure() {
+    TestEnvironment::builder().baton().explore(0..40, |env| {
+        let (supervisor, gauge) = (supervisor(env), Gauge::default());
+        let counted = gauge.clone();
+        let spec = TaskSpec::blocking("late", move |cx: &TaskContext| {
+            counted.run(|| {
+                cx.token().wait();
+                wait_until(SECOND / 2, || None::<()>);
+            });
+            Ok(())
+        });
+        let spec = spec.attempt_timeout(SECOND).max_retries(0).backoff(Backoff::constant(SECOND * 60));
+        let task = supervisor.submit(spec).expect("there is room");
+        env.advance(SECOND + MILLISECOND * 100);
+        assert!(task.restart());
+        env.advance(MILLISECOND * 400);
+        let info = &supervisor.tasks()[0];
+        assert_eq!((info.generation, info.failures, info.status), (2, 0, TaskStatus::Running));
+        let errors: Vec<_> = task.errors().iter().map(|record| record.error.to_string()).collect();
+        assert_eq!((errors, supervisor.stats().retried), (vec!["the run took longer than 1s".to_owned()], 0));
+        assert!(matches!(task.outcome().join(), Ok(Outcome::TimedOut)), "the next is late for itself");
+        assert_eq!((gauge.runs(), gauge.most()), (2, 1));
+    });
+}
+
+/// SUP-2: a run that is told to stop before it has a worker is over at once, with all it had, and never begins.
+#[test]
+fn run_without_a_worker_is_withdrawn() {
+    type Act = (fn(&Supervisor, &TaskControl), fn(&Outcome) -> bool);
+    const ACTS: [Act; 3] = [
+        (|_, task| assert!(task.remove()), |outcome| matches!(outcome, Outcome::Cancelled)),
+        (
+            |it, _| drop(it.submit(TaskSpec::<()>::blocking("other", |_| Ok(())).priority(1))),
+            |outcome| matches!(outcome, Outcome::Evicted),
+        ),
+        (|it, _| assert!(it.shutdown().is_ok()), |outcome| matches!(outcome, Outcome::Cancelled)),
+    ];
+    for (stop, is_right) in ACTS {
+        for is_future in [false, true] {
+            let env = TestEnvironment::with_seed(5);
+            let supervisor = Supervisor::builder(env.pool()).capacity(1).build().expect("valid");
+            let (kept, runs) = (Arc::new(()), Gauge::default());
+            let (held, counted) = (Arc::clone(&kept), runs.clone());
+            let body = move || counted.run(|| Ok(_ = Arc::strong_count(&held)));
+            let spec = match is_future {
+                true => TaskSpec::future("one", move |_| std::future::ready(body())),
+                false => TaskSpec::blocking("one", move |_| body()),
+            };
+            let task = supervisor.submit(spec).expect("there is room");
+            assert!(task.restart() && task.status() == TaskStatus::Running);
+            stop(&supervisor, &task);
+            assert_eq!((task.status(), Arc::strong_count(&kept)), (TaskStatus::Ended, 1));
+            let outcome = task.outcome().join().expect("it is there");
+            assert!(is_right(&outcome), "{outcome}");
+            env.run_until_idle();
+            assert_eq!((runs.runs(), env.now(), supervisor.stats().stuck), (0, Duration::ZERO, 0));
+            supervisor.shutdown().expect("from outside");
+        }
+    }
 }
 
 /// SUP-13: shutdown cancels all, names what is stuck, and gives everybody the same report.

@@ -143,7 +143,7 @@ fn never_wakes_nobody() {
     assert_eq!(wheel.next_wake(), Some(at(u64::MAX - 1)));
     assert_eq!(ripe_at(&mut wheel, Moment::NEVER), [3]);
     assert_eq!((wheel.next_wake(), wheel.next_deadline(), wheel.len()), (None, None, 2));
-    assert_eq!(ripe_at(&mut wheel, Moment::NEVER), []);
+    assert!(ripe_at(&mut wheel, Moment::NEVER).is_empty());
     assert_eq!(wheel.remove(first), Some(1));
     assert_eq!(wheel.drain(), [2]);
 }
