@@ -113,8 +113,9 @@ impl House {
         let name = Arc::clone(&entry.task.name);
         let is_future = matches!(work, Work::Future(_));
         let may_be_replaced = matches!(entry.settings.on_stuck, OnStuck::Replace { .. });
-        let run = Run::new(keeper, (id, above), name, entry.generation, entry.attempt);
-        let run = Arc::new(Run { may_be_replaced, ..run.with_work(work) });
+        let mut run = Run::new(keeper, (id, above), name, entry.generation, entry.attempt).with_work(work);
+        run.may_be_replaced = may_be_replaced;
+        let run = Arc::new(run);
         fx.push(Effect::Start(Arc::clone(&run), entry.settings.traits));
         entry.live = Some(Live {
             run,
