@@ -34,7 +34,9 @@ impl House {
     /// A task has its place: its first run comes now, or when its time has come.
     pub(super) fn begin_life(&mut self, fx: &mut Fx, id: TaskId) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        let first = fx.now.saturating_add(entry.start_delay);
+        // Its group may begin its life anew.
+        let is_first = entry.generation == 0;
+        let first = if is_first { fx.now.saturating_add(entry.start_delay) } else { fx.now };
         let due = entry.schedule.as_ref().map_or(first, |schedule| schedule.first(first));
         entry.due = Some(due);
         self.rest_until(fx, id, due);
@@ -56,6 +58,14 @@ impl House {
         self.strike(id, Timer::Start);
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let is_restarting = entry.group.as_ref().is_some_and(Group::is_pausing);
+        if self.is_being_stopped(id) {
+            // One that has children that run is told as they are.
+            if !is_restarting {
+                self.sleep(fx, id);
+            }
+            return;
+        }
+        let Some(entry) = self.entries.get_mut(&id) else { return };
         if entry.is_paused && !is_restarting {
             entry.phase = Phase::Pause;
             return entry.show();
@@ -79,7 +89,11 @@ impl House {
     pub(super) fn serve_permits(&mut self, fx: &mut Fx) {
         while self.limits.runs_max.is_none_or(|most| self.counts.runs < most) {
             let Some((.., id)) = self.permits.pop_first() else { return };
-            self.start_run(fx, id);
+            if self.is_being_stopped(id) {
+                self.sleep(fx, id);
+            } else {
+                self.start_run(fx, id);
+            }
         }
     }
 
@@ -199,7 +213,8 @@ impl House {
         fx.drop_later(live.run);
         match self.entries.get(&id).and_then(|entry| entry.stop) {
             Some(stop) => {
-                let outcome = stopped_for(stop, live.is_aborted);
+                let last = live.stop.and_then(|cause| self.end_of_last(fx, id, cause, live.began));
+                let outcome = last.unwrap_or(stopped_for(stop, live.is_aborted));
                 fx.drop_later(ended.outcome);
                 self.finish(fx, id, outcome);
             }
@@ -263,6 +278,28 @@ impl House {
         Ended { exit, outcome, error: Some(error) }
     }
 
+    /// What the task ends with if this run was late or silent, and no other would follow it: a later stop is not the cause then.
+    pub(super) fn end_of_last(
+        &mut self,
+        fx: &mut Fx,
+        id: TaskId,
+        stop: StopReason,
+        began: Option<Moment>,
+    ) -> Option<Outcome> {
+        let exit = match stop {
+            StopReason::AttemptTimeout => Exit::TimedOut,
+            StopReason::HeartbeatLost => Exit::HeartbeatLost,
+            _ => return None,
+        };
+        let entry = self.entries.get(&id)?;
+        let failures = if entry.was_healthy(began, fx.now) { 0 } else { entry.failures };
+        let next = decide(entry.settings.restart, exit, failures, entry.settings.max_retries);
+        if next == Next::Exhausted {
+            self.emit(fx, id, |_| EventKind::Exhausted { retries: failures });
+        }
+        matches!(next, Next::Finish | Next::Exhausted).then(|| self.overdue(fx, id, stop).outcome)
+    }
+
     fn note(&mut self, fx: &mut Fx, id: TaskId, error: Option<&SharedError>) {
         let at = self.since_origin(fx.now);
         if let (Some(error), Some(entry)) = (error, self.entries.get(&id)) {
@@ -298,6 +335,8 @@ impl House {
         ended: Ended,
     ) {
         let now = fx.now;
+        // A group that is stopping its children may have taken it for stuck.
+        self.tell_parent(id);
         let Some(entry) = self.entries.get_mut(&id) else { return };
         if run_stop == Some(StopReason::Group) {
             return self.sleep(fx, id);
@@ -307,8 +346,7 @@ impl House {
             entry.last_delay = None;
             return self.want_run(fx, id);
         }
-        let lasted = began.map_or(Duration::ZERO, |began| began.until(now));
-        if ended.exit == Exit::Success || entry.settings.healthy_after.is_some_and(|time| lasted >= time) {
+        if ended.exit == Exit::Success || entry.was_healthy(began, now) {
             entry.failures = 0;
             entry.last_delay = None;
         }
@@ -336,10 +374,17 @@ impl House {
         let parent = entry.parent;
         // WHY not for a group: its intensity is that of its children.
         let own = if entry.group.is_none() { entry.record.note(next, now) } else { None };
-        let verdict = own.or_else(|| self.count_in_group(parent?, now));
+        let is_restarted = matches!(own, None | Some(Exhausted::SlowRestart(_)));
+        let of_group = parent.filter(|_| is_restarted).and_then(|parent| self.count_in_group(parent, now));
+        let verdict = match (own, of_group) {
+            (Some(Exhausted::SlowRestart(one)), Some(Exhausted::SlowRestart(other))) => {
+                Some(Exhausted::SlowRestart(one.max(other)))
+            }
+            (own, of_group) => of_group.or(own),
+        };
         match (verdict, parent) {
             (Some(Exhausted::SlowRestart(_)) | None, _) => {}
-            (Some(verdict), Some(parent)) if own.is_none() || verdict == Exhausted::Escalate => {
+            (Some(verdict), Some(parent)) if of_group.is_some() || verdict == Exhausted::Escalate => {
                 fx.drop_later(ended.outcome);
                 return self.fail_group(fx, parent, id, ended.error, verdict == Exhausted::Escalate);
             }
@@ -379,6 +424,8 @@ impl House {
             return self.sleep(fx, id);
         }
         let Some(answer) = entry.answer.take() else { return fx.drop_later(outcome) };
+        // Its group goes on without it, also while it has not returned.
+        self.agenda.extend(entry.parent.map(Step::Look));
         entry.phase = Phase::Over;
         let (work, rank) = (entry.work.take(), entry.rank());
         // It waits for nothing any more, also if some of it has not returned.
@@ -403,7 +450,14 @@ impl House {
     pub(super) fn remove_if_returned(&mut self, fx: &mut Fx, id: TaskId) {
         let Some(entry) = self.entries.get(&id) else { return };
         let children = entry.group.as_ref().map(|group| group.children.as_slice()).unwrap_or_default();
-        if entry.answer.is_some() || children.iter().any(|child| self.entries.contains_key(child)) {
+        if entry.answer.is_some() {
+            return;
+        }
+        if children.iter().any(|child| self.entries.contains_key(child)) {
+            if entry.group.as_ref().is_some_and(|group| group.is_stuck) {
+                entry.show();
+                fx.push(Effect::Ring(Arc::clone(&entry.task)));
+            }
             return;
         }
         if entry.live.is_none() && entry.fenced.is_empty() {
@@ -424,6 +478,12 @@ impl Entry {
             }
             _ => decide(self.settings.restart, exit, self.failures, self.settings.max_retries),
         }
+    }
+
+    /// A run that began then has lasted long enough to end a streak.
+    pub(super) fn was_healthy(&self, began: Option<Moment>, now: Moment) -> bool {
+        let lasted = began.map_or(Duration::ZERO, |began| began.until(now));
+        self.settings.healthy_after.is_some_and(|time| lasted >= time)
     }
 }
 

@@ -8,12 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::{EventKind, StopReason};
-use super::group::Then;
+use super::group::{Group, Then};
 use super::house::{House, Phase, Timer};
 use super::keeper::{Effect, Fx};
 use super::life::{Ended, stopped_for};
-use super::outcome::Rejection;
-use super::restart::{Next, decide};
+use super::outcome::{Outcome, Rejection};
 use super::settings::OnStuck;
 use super::spec::TaskId;
 use crate::zoo;
@@ -43,6 +42,8 @@ impl House {
             self.cancel_live(fx, id);
         } else if !has_place && why == StopReason::ShutDown {
             self.reject(fx, id, Rejection::ShutDown);
+        } else if !has_place && why == StopReason::Replaced {
+            self.reject(fx, id, Rejection::Superseded);
         } else {
             self.finish(fx, id, stopped_for(why, false));
         }
@@ -71,8 +72,12 @@ impl House {
         let Some(live) = entry.live.as_mut() else { return };
         if std::mem::replace(&mut live.is_cancelled, true) {
             // A run that is stuck already is not waited for again.
-            if live.is_stuck {
+            let (is_stuck, has_begun) = (live.is_stuck, live.began.is_some());
+            if is_stuck {
                 self.is_stuck(fx, id);
+            } else if !has_begun {
+                // Its grace may be over already, and nothing have come of it.
+                self.at(id, Timer::Grace, fx.now.saturating_add(grace));
             }
             return;
         }
@@ -119,7 +124,8 @@ impl House {
     fn is_stuck(&mut self, fx: &mut Fx, id: TaskId) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         if let Some(stop) = entry.stop {
-            return self.finish(fx, id, stopped_for(stop, true));
+            let outcome = self.end_of_stuck(fx, id).unwrap_or(stopped_for(stop, true));
+            return self.finish(fx, id, outcome);
         }
         let on_stuck = entry.settings.on_stuck;
         if on_stuck == OnStuck::Abort {
@@ -144,20 +150,19 @@ impl House {
     /// If no other run would follow the stuck one, the task is over.
     fn settle_if_last(&mut self, fx: &mut Fx, id: TaskId) {
         // A child is over for its group when its run has returned, and not before: it may be started anew then.
-        let Some(entry) = self.entries.get(&id).filter(|entry| entry.parent.is_none()) else { return };
-        let Some(stop) = entry.live.as_ref().and_then(|live| live.stop) else { return };
-        if !matches!(stop, StopReason::AttemptTimeout | StopReason::HeartbeatLost) {
+        if self.entries.get(&id).is_none_or(|entry| entry.parent.is_some()) {
             return;
         }
-        let exit = match stop {
-            StopReason::HeartbeatLost => super::restart::Exit::HeartbeatLost,
-            _ => super::restart::Exit::TimedOut,
-        };
-        let next = decide(entry.settings.restart, exit, entry.failures, entry.settings.max_retries);
-        if !matches!(next, Next::RestartAfterBackoff | Next::RestartAfter(_)) {
-            let ended = self.overdue(fx, id, stop);
-            self.finish(fx, id, ended.outcome);
+        if let Some(outcome) = self.end_of_stuck(fx, id) {
+            self.finish(fx, id, outcome);
         }
+    }
+
+    /// As `end_of_last`, of the run that is stuck.
+    fn end_of_stuck(&mut self, fx: &mut Fx, id: TaskId) -> Option<Outcome> {
+        let live = self.entries.get(&id)?.live.as_ref()?;
+        let (stop, began) = (live.stop?, live.began);
+        self.end_of_last(fx, id, stop, began)
     }
 
     // ---- by hand ----------------------------------------------------------------------------------------------------
@@ -168,16 +173,35 @@ impl House {
             return false;
         }
         match entry.phase {
-            Phase::Live if entry.group.is_some() => self.stop_group(id, Then::Restart(fx.now)),
-            Phase::Live => self.stop_run(fx, id, StopReason::Restart),
-            Phase::Rest => {
+            Phase::Live if entry.group.as_ref().is_some_and(Group::is_ending) => return false,
+            Phase::Live if entry.group.is_some() => {
+                self.begin_streaks(id);
+                self.stop_group(id, Then::Restart(fx.now));
+            }
+            Phase::Live => self.restart_run(fx, id),
+            Phase::Rest | Phase::Pause | Phase::Permit => {
                 entry.failures = 0;
                 entry.last_delay = None;
-                self.want_run(fx, id);
+                if entry.phase == Phase::Rest {
+                    self.want_run(fx, id);
+                }
             }
-            _ => {}
+            Phase::Slot | Phase::Place | Phase::Dormant | Phase::Over => return false,
         }
         true
+    }
+
+    /// Stops the live run, which is followed by another. One that is stopped already, for being late or silent, would be followed by none, or not at once.
+    fn restart_run(&mut self, fx: &mut Fx, id: TaskId) {
+        let before = self.entry(id).and_then(|entry| entry.live.as_mut()).and_then(|live| live.stop);
+        let Some(before @ (StopReason::AttemptTimeout | StopReason::HeartbeatLost)) = before else {
+            return self.stop_run(fx, id, StopReason::Restart);
+        };
+        let ended = self.overdue(fx, id, before);
+        fx.drop_later(ended.outcome);
+        if let Some(live) = self.entry(id).and_then(|entry| entry.live.as_mut()) {
+            live.stop = Some(StopReason::Restart);
+        }
     }
 
     pub(super) fn set_paused(&mut self, fx: &mut Fx, id: TaskId, is_paused: bool) -> bool {

@@ -243,10 +243,11 @@ impl Supervisor {
     ///
     /// # Errors
     ///
-    /// The first refusal but for a lack of places, as an [`Error`]; those submitted before it are stopped. [`WaitError::WouldDeadlock`] inside a run of this supervisor.
+    /// The first refusal but for a lack of places, as an [`Error`]; those submitted before it are stopped. [`WaitError::WouldDeadlock`] inside a run of this supervisor, and
+    /// while this thread holds a fence of the pool.
     #[track_caller]
     pub fn run(&self, specs: impl IntoIterator<Item = TaskSpec>) -> Result<Vec<Outcome>, Error> {
-        if self.is_inside() {
+        if self.is_inside() || self.keeper().pool.0.is_fenced_by_this_thread() {
             return Err(WaitError::WouldDeadlock.into());
         }
         let location = Location::caller();
@@ -513,7 +514,7 @@ fn new_task(
                 below.push_back((id, task.id, spec));
             }
             let record = Record::new(settings.intensity);
-            (None, Some(Group { strategy, children, done, record, stage: Stage::Idle }))
+            (None, Some(Group { strategy, children, done, record, stage: Stage::Idle, is_stuck: false }))
         }
     };
     NewTask {

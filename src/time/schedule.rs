@@ -128,6 +128,8 @@ impl Schedule {
     pub(crate) fn next(&self, due: Moment, now: Moment) -> Moment {
         match self.rhythm {
             Rhythm::Delay => now.saturating_add(self.period()),
+            // A run by hand, in between, leaves the ticks where they are.
+            Rhythm::Rate if due > now => due,
             Rhythm::Rate => self.settle(due.saturating_add(self.period()), now),
         }
     }
