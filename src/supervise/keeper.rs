@@ -2,7 +2,8 @@
 //!
 //! A change of the house only decides: what it wants done (posting a run, cancelling a token, delivering an outcome, dropping a user's value) it notes as an [`Effect`], and the thread that made the change
 //! carries it out when the lock is free. So no user code runs, nothing of the user is dropped and no thread is woken under the lock, and no order between effects of
-//! two changes is relied on: each acts on an object of its own run or task.
+//! two changes is relied on: each acts on an object of its own run or task. What others wait for comes first: a destructor of the user's may take its time. In it, waiting for a task of this supervisor would be
+//! waiting for what comes after it, so that counts as being inside of a run of each.
 //!
 //! There is one timer, armed for the earliest date in the house's calendar.
 #![forbid(unsafe_code)]
@@ -25,7 +26,7 @@ use crate::pool::target::PoolAnchor;
 use crate::pool::task_builder::{Due, Spec, Target};
 use crate::sync::Mutex;
 use crate::task::cancel::CancelToken;
-use crate::task::current::Name;
+use crate::task::current::{self, Name, Owner};
 use crate::task::panic::drop_quietly;
 use crate::task::traits::TaskTraits;
 use crate::time::Moment;
@@ -61,6 +62,30 @@ impl Fx {
     }
 }
 
+impl Effect {
+    /// It comes after those that nobody can hold up. Between these the order stays: what a task had is dropped before the next one starts.
+    fn is_late(&self) -> bool {
+        matches!(self, Self::Start(..) | Self::Ended(_) | Self::Drop(_) | Self::AbortProcess(_))
+    }
+}
+
+/// Whose code a destructor is that is run here: nobody's, and everybody's of this supervisor who might be waited for.
+struct Disposal(usize);
+
+impl Owner for Disposal {
+    fn cancel_token(&self) -> CancelToken {
+        CancelToken::new()
+    }
+
+    fn supervised(&self) -> Option<(usize, u64)> {
+        Some((self.0, 0))
+    }
+
+    fn is_run_of(&self, supervisor: usize, _task: u64) -> bool {
+        supervisor == self.0
+    }
+}
+
 /// What all handles of one supervisor share.
 pub(super) struct Keeper {
     pub(super) pool: PoolAnchor,
@@ -69,6 +94,7 @@ pub(super) struct Keeper {
     /// Rings when a task has ended, or is stuck.
     pub(super) ends: Bell,
     pub(super) report: Mutex<Option<SupervisorReport>>,
+    disposal: Arc<Disposal>,
 }
 
 /// The one timer.
@@ -84,23 +110,26 @@ struct Alarm {
 
 impl Keeper {
     pub(super) fn new(pool: PoolAnchor, house: House) -> Self {
-        Self { pool, house: Mutex::new(house), alarm: Mutex::default(), ends: Bell::new(), report: Mutex::new(None) }
+        let disposal = Arc::new(Disposal(house.keeper.as_ptr() as usize));
+        let (house, alarm, report) = (Mutex::new(house), Mutex::default(), Mutex::new(None));
+        Self { pool, house, alarm, ends: Bell::new(), report, disposal }
     }
 
     /// Changes or asks the house, then carries out what that calls for.
     pub(super) fn act<R>(self: &Arc<Self>, f: impl FnOnce(&mut House, &mut Fx) -> R) -> R {
-        let (answer, effects, wanted) = {
+        let (answer, mut effects, wanted) = {
             let mut house = self.house.lock();
             let mut fx = Fx { now: self.pool.now(), effects: Vec::new() };
             let answer = f(&mut house, &mut fx);
             house.work_off(&mut fx);
             (answer, fx.effects, house.wanted_alarm())
         };
-        for effect in effects {
-            self.carry_out(effect);
-        }
         if let Some((version, wanted)) = wanted {
             self.arm(version, wanted);
+        }
+        effects.sort_by_key(Effect::is_late);
+        for effect in effects {
+            self.carry_out(effect);
         }
         answer
     }
@@ -125,7 +154,11 @@ impl Keeper {
                 self.ends.ring();
             }
             Effect::Serve(subscriber) => subscriber.serve(),
-            Effect::Drop(value) => _ = drop_quietly(value),
+            Effect::Drop(value) => {
+                let before = current::set_owner(Some(Arc::clone(&self.disposal) as Arc<dyn Owner>));
+                drop_quietly(value);
+                drop(current::set_owner(before));
+            }
             Effect::AbortProcess(name) => {
                 tracing::error!(task = &*name, "is stuck, and was to abort the process then");
                 std::process::abort();

@@ -17,6 +17,7 @@ use crate::pool::task_builder::Target;
 use crate::sync::Mutex;
 use crate::task::current::{self, Name};
 use crate::task::handle::{TaskHandle, Waited};
+use crate::task::panic::drop_quietly;
 use crate::task::traits::Priority;
 use crate::time::Moment;
 
@@ -63,6 +64,16 @@ impl Task {
     pub(super) fn new(id: TaskId, name: Name) -> Self {
         let view = View { status: TaskStatus::Queued, began: None, errors: VecDeque::new(), is_ready: false };
         Self { id, name, view: Mutex::new(view), bell: Bell::new() }
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        // One after the other: each may panic when it is dropped, and none while another does.
+        let errors = std::mem::take(&mut self.view.lock().errors);
+        for record in errors {
+            drop_quietly(record);
+        }
     }
 }
 
@@ -136,7 +147,7 @@ impl TaskControl {
         self.task.view.lock().errors.back().map(|record| Arc::clone(&record.error))
     }
 
-    /// Stops the task for good, and waits until it has physically ended; inside a run of its own, and while this thread holds a fence of the pool, it does not wait. True for the one caller that won:
+    /// Stops the task for good, and waits until it has physically ended; inside a run of its own, in the destructor of a body that the supervisor drops, and while this thread holds a fence of the pool, it does not wait. True for the one caller that won:
     /// nobody had stopped it before (SUP-11).
     pub fn cancel(&self) -> bool {
         let won = self.remove();
@@ -161,7 +172,8 @@ impl TaskControl {
         self.keeper.act(|house, fx| house.stop(fx, self.task.id, StopReason::Cancelled))
     }
 
-    /// Stops the present run, if there is one, and starts another when it has returned, without a backoff and in a new streak. False when the task is over, or has never had a place.
+    /// Stops the present run, if there is one, and starts another when it has returned, without a backoff and in a new streak. False when the task is over, or has never had a place; for a child, also
+    /// when it is over for its group, or has not been started by it; for a group, also when it is being stopped.
     pub fn restart(&self) -> bool {
         self.keeper.act(|house, fx| house.restart(fx, self.task.id))
     }
