@@ -13,10 +13,11 @@ use super::context::{Run, TaskContext};
 use super::keeper::Keeper;
 use super::outcome::RunEnd;
 use super::spec::{FutureWork, Work};
+use crate::pool::target::Unbounded;
 use crate::pool::task_builder::{Spec, Target};
 use crate::runner::polled;
 use crate::task::current;
-use crate::task::panic::{catch, drop_payload, drop_quietly};
+use crate::task::panic::{catch, drop_quietly};
 use crate::task::traits::TaskTraits;
 
 /// Reports the end of a run, at the latest when it is dropped.
@@ -57,17 +58,19 @@ pub(super) fn inside<T>(run: &Arc<Run>, f: impl FnOnce() -> T) -> T {
 
 /// Posts a run.
 pub(super) fn start(keeper: &Arc<Keeper>, run: Arc<Run>, work: Work, traits: TaskTraits) {
+    // Not in a bounded queue: a run would be refused there as if it had failed, or its poster held up.
+    let pool = Unbounded(keeper.pool.clone());
     let traits = traits.block_shutdown();
     let name = Some(Arc::clone(&run.name));
     let report = Report { keeper: Arc::clone(keeper), run, work: Some(work), is_told: false };
     if matches!(report.work, Some(Work::Future(_))) {
         let spec = Spec { name, ..Spec::here(traits) };
         let future = RunFuture { report, future: None, has_begun: false };
-        return drop(polled::spawn(keeper.pool.clone(), None, spec, future));
+        return drop(polled::spawn(pool, None, spec, future));
     }
     let spec = Spec { name, ..Spec::here(traits.long_running()) };
     // A refusal drops the run, which reports that.
-    let refused = keeper.pool.post_with(spec, report, |report| move || run_blocking(report)).err();
+    let refused = pool.post_with(spec, report, |report| move || run_blocking(report)).err();
     drop(refused);
 }
 
@@ -89,7 +92,7 @@ fn run_blocking(mut report: Report) {
             report.keeper.act(|house, fx| house.give_back(fx, run.task, run.generation, Work::Rebuilding(build)));
             built.and_then(|mut body| {
                 let result = inside(&report.run, || catch(|| body(&cx)));
-                drop_quietly(body);
+                inside(run, || drop_quietly(body));
                 result
             })
         }
@@ -175,7 +178,8 @@ impl Drop for RunFuture {
     fn drop(&mut self) {
         if self.has_begun {
             if let Some(future) = self.future.take() {
-                catch(|| drop(future)).unwrap_or_else(drop_payload);
+                let run = Arc::clone(&self.report.run);
+                inside(&run, || drop_quietly(future));
             }
             self.report.tell(RunEnd::Aborted);
         }

@@ -20,6 +20,7 @@ use super::context::{Run, TaskContext};
 use super::outcome::RunEnd;
 use crate::error::TaskResult;
 use crate::park::{Bell, Wait};
+use crate::pool::target::Unbounded;
 use crate::pool::task_builder::{Spec, Target};
 use crate::sync::Mutex;
 use crate::task::panic::catch;
@@ -102,7 +103,7 @@ impl Halt {
         let spec = Spec { name: Some(Arc::clone(&self.run.name)), ..Spec::here(traits) };
         let this = Arc::clone(self);
         // Refused, it is called when the first function has returned.
-        drop(keeper.pool.post(spec, move || this.call()).err());
+        drop(Unbounded(keeper.pool.clone()).post(spec, move || this.call()).err());
     }
 
     /// Calls it, unless that has been done or need not be.
