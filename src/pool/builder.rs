@@ -89,7 +89,7 @@ impl ThreadPoolBuilder {
     }
 
     /// How many tasks posted to the pool itself may wait, and what happens to the next one; without this the queue is unbounded (POST-9). Tasks of runners are not counted: they have
-    /// bounds of their own.
+    /// bounds of their own. Runs of supervised tasks are counted, and never refused: their supervisor's bounds are for them.
     pub fn capacity(mut self, capacity: usize, overflow: Overflow) -> Self {
         self.bound = Some((capacity, overflow));
         self

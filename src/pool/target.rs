@@ -183,6 +183,81 @@ impl Target for PoolAnchor {
     }
 }
 
+/// A pool whose queue has room for whatever comes: for what was accepted elsewhere, under bounds of its own.
+#[derive(Clone)]
+pub(crate) struct Unbounded(pub(crate) PoolAnchor);
+
+impl Target for Unbounded {
+    fn post_with<P, F, W>(&self, spec: Spec, parts: P, wrap: W) -> Result<(), Rejected<P>>
+    where
+        P: Send + 'static,
+        F: FnOnce() + Send + 'static,
+        W: FnOnce(P) -> F + Send + 'static,
+    {
+        let core = &self.0.0;
+        let meta = Meta::new(spec.traits);
+        match core.admit(meta) {
+            Err(reason) => Err(core.reject(parts, spec.name, spec.location, None, reason)),
+            Ok(()) => {
+                self.push_accepted(Core::wrap(wrap(parts), spec.location, meta, spec.name));
+                Ok(())
+            }
+        }
+    }
+
+    fn queue_at<F, T>(&self, spec: &Spec, due: Due, packet: &Arc<Packet<F, T>>) -> Result<Option<Armed>, Refused>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.0.queue_at(spec, due, packet)
+    }
+
+    fn refuse(&self, spec: Spec, reason: RejectReason) -> Rejected<()> {
+        self.0.refuse(spec, reason)
+    }
+
+    fn own_sequence(&self) -> Option<Arc<dyn Waited>> {
+        None
+    }
+
+    type Anchor = Self;
+
+    fn anchor(&self) -> Self {
+        self.clone()
+    }
+
+    fn default_traits(&self) -> TaskTraits {
+        self.0.default_traits()
+    }
+
+    fn now(&self) -> Moment {
+        self.0.now()
+    }
+
+    fn reading(&self) -> Reading {
+        self.0.reading()
+    }
+}
+
+impl Host for Unbounded {
+    fn core(&self) -> &Arc<Core> {
+        &self.0.0
+    }
+
+    fn number(&self) -> u64 {
+        0
+    }
+
+    fn meta(&self, traits: TaskTraits) -> Meta {
+        Meta::new(traits)
+    }
+
+    fn push_accepted(&self, task: Task) {
+        self.0.push_accepted(task);
+    }
+}
+
 impl Target for ThreadPool {
     #[inline]
     fn post_with<P, F, W>(&self, spec: Spec, parts: P, wrap: W) -> Result<(), Rejected<P>>

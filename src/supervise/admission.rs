@@ -59,8 +59,8 @@ impl House {
         let slot = request.slot.and_then(|(key, admission)| Some((self.slots.get(key)?, *admission)));
         if let Some(holder) = self.names.get(request.name) {
             let replaces = slot.is_some_and(|(slot, admission)| {
-                let is_in_slot = slot.owner == *holder || slot.pending.iter().any(|(id, _)| id == holder);
-                admission == Admission::Replace && is_in_slot
+                let is_replaced = slot.owner == *holder || slot.pending.front() == Some(&(*holder, true));
+                admission == Admission::Replace && is_replaced
             });
             if !replaces {
                 return Err(SubmitReason::AlreadyExists);

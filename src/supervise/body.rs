@@ -15,11 +15,12 @@ use super::house::House;
 use super::keeper::{Fx, Keeper};
 use super::outcome::RunEnd;
 use super::spec::{FutureWork, Work};
+use crate::pool::target::Unbounded;
 use crate::pool::task_builder::{Spec, Target};
 use crate::pool::worker::should_yield;
 use crate::runner::polled;
 use crate::task::current;
-use crate::task::panic::{catch, drop_payload, drop_quietly};
+use crate::task::panic::{catch, drop_quietly};
 use crate::task::traits::TaskTraits;
 use crate::time::Moment;
 
@@ -89,6 +90,8 @@ pub(super) fn inside<T>(run: &Arc<Run>, f: impl FnOnce() -> T) -> T {
 
 /// Posts a run.
 pub(super) fn start(keeper: &Arc<Keeper>, run: Arc<Run>, traits: TaskTraits) {
+    // Not in a bounded queue: a run would be refused there as if it had failed, or its poster held up.
+    let pool = Unbounded(keeper.pool.clone());
     let traits = traits.block_shutdown();
     let name = Some(Arc::clone(&run.name));
     let is_future = run.is_future();
@@ -96,11 +99,11 @@ pub(super) fn start(keeper: &Arc<Keeper>, run: Arc<Run>, traits: TaskTraits) {
     if is_future {
         let spec = Spec { name, ..Spec::here(traits) };
         let future = RunFuture { report, future: None, has_begun: false };
-        return drop(polled::spawn(keeper.pool.clone(), None, spec, future));
+        return drop(polled::spawn(pool, None, spec, future));
     }
     let spec = Spec { name, ..Spec::here(traits.long_running()) };
     // A refusal drops the run, which reports that.
-    let refused = keeper.pool.post_with(spec, report, |report| move || run_blocking(report)).err();
+    let refused = pool.post_with(spec, report, |report| move || run_blocking(report)).err();
     drop(refused);
 }
 
@@ -122,7 +125,7 @@ fn run_blocking(mut report: Report) {
             report.keeper.act(|house, fx| house.give_back(fx, run.task, run.generation, Work::Rebuilding(build)));
             built.and_then(|mut body| {
                 let result = inside(&report.run, || catch(|| body(&cx)));
-                drop_quietly(body);
+                inside(run, || drop_quietly(body));
                 result
             })
         }
@@ -227,7 +230,8 @@ impl Drop for RunFuture {
     fn drop(&mut self) {
         if self.has_begun {
             if let Some(future) = self.future.take() {
-                catch(|| drop(future)).unwrap_or_else(drop_payload);
+                let run = Arc::clone(&self.report.run);
+                inside(&run, || drop_quietly(future));
             }
             self.report.tell(RunEnd::Aborted);
         }

@@ -45,6 +45,8 @@ pub(super) struct Group {
     /// The restarts of its children.
     pub(super) record: Record,
     pub(super) stage: Stage,
+    /// It is told to stop, and waits for nothing but children that are stuck.
+    pub(super) is_stuck: bool,
 }
 
 pub(super) enum Stage {
@@ -87,6 +89,11 @@ impl Group {
     pub(super) fn is_pausing(&self) -> bool {
         matches!(self.stage, Stage::Pausing(_))
     }
+
+    /// Its run is about to end, whatever is asked for meanwhile.
+    pub(super) fn is_ending(&self) -> bool {
+        matches!(self.stage, Stage::Stopping { then: Then::Sleep | Then::End(_), .. })
+    }
 }
 
 impl House {
@@ -95,6 +102,7 @@ impl House {
         match entry.phase {
             Phase::Dormant => Child::Dormant(entry.ended.is_some()),
             _ if entry.live.as_ref().is_some_and(|live| live.is_stuck) => Child::Stuck,
+            _ if entry.group.as_ref().is_some_and(|group| group.is_stuck) => Child::Stuck,
             _ => Child::Active(entry.is_ready),
         }
     }
@@ -109,9 +117,25 @@ impl House {
         std::iter::successors(parent(&id), parent).collect()
     }
 
+    /// A group that it is in is stopping its children, it among them.
+    pub(super) fn is_being_stopped(&self, id: TaskId) -> bool {
+        let mut child = id;
+        while let Some(parent) = self.entries.get(&child).and_then(|entry| entry.parent) {
+            let group = self.entries.get(&parent).and_then(|entry| entry.group.as_deref());
+            if let Some(Group { children, stage: Stage::Stopping { from, .. }, .. }) = group {
+                if *from == 0 || children.iter().skip(*from).any(|other| *other == child) {
+                    return true;
+                }
+            }
+            child = parent;
+        }
+        false
+    }
+
     fn set_stage(&mut self, id: TaskId, stage: Stage) {
         if let Some(group) = self.entries.get_mut(&id).and_then(|entry| entry.group.as_mut()) {
             group.stage = stage;
+            group.is_stuck = false;
         }
         self.agenda.push_back(Step::Look(id));
     }
@@ -161,6 +185,15 @@ impl House {
         self.set_stage(id, Stage::Starting(0));
     }
 
+    /// A group that is restarted by hand forgets the failures before, its own and those of its children.
+    pub(super) fn begin_streaks(&mut self, id: TaskId) {
+        for id in self.children(id).into_iter().chain([id]) {
+            if let Some(entry) = self.entries.get_mut(&id) {
+                (entry.failures, entry.last_delay) = (0, None);
+            }
+        }
+    }
+
     /// Does what the stage of a group calls for.
     fn look(&mut self, fx: &mut Fx, id: TaskId) {
         let Some(entry) = self.entries.get(&id) else { return };
@@ -201,8 +234,13 @@ impl House {
             return self.tell_parent(id);
         };
         self.set_stage(id, Stage::Starting(next + 1));
+        // WHY: one that was stopped by hand may be there, and not have returned.
+        if self.child(child) == Child::Gone {
+            return;
+        }
         if let Some(entry) = self.entries.get_mut(&child) {
             entry.is_ready = false;
+            fx.drop_later(entry.ended.take().map(|ended| *ended));
             self.begin_life(fx, child);
         }
     }
@@ -215,7 +253,7 @@ impl House {
         let is_empty = children.iter().all(|child| self.child(*child) == Child::Gone);
         let failed = children.iter().find_map(|child| {
             let entry = self.entries.get(child)?;
-            let ended = entry.ended.as_ref().filter(|ended| !ended.is_completed())?;
+            let ended = entry.ended.as_ref().filter(|ended| ended.kind().is_failure())?;
             Some(RunError::Child(entry.task.name.to_string(), ended.error().cloned()))
         });
         self.set_stage(id, Stage::Idle);
@@ -282,12 +320,14 @@ impl House {
         let (stop, has_parent) = (entry.stop, entry.parent.is_some());
         let Some(group) = &mut entry.group else { return };
         let Stage::Stopping { then, .. } = std::mem::replace(&mut group.stage, Stage::Idle) else { return };
+        group.is_stuck = is_stuck && !matches!(then, Then::Restart(_));
         match (then, stop) {
-            (then @ (Then::Restart(_) | Then::Sleep), _) if is_stuck => group.stage = Stage::Stopping { from, then },
-            (Then::End(Some((error, true))), None) if is_stuck && has_parent => {
-                group.stage = Stage::Stopping { from, then: Then::End(Some((error, true))) };
-            }
             (_, Some(stop)) => self.finish(fx, id, stopped_for(stop, is_stuck)),
+            // It may be started again, and must not be while anything of it runs.
+            (then, None) if is_stuck && (has_parent || matches!(then, Then::Restart(_))) => {
+                group.stage = Stage::Stopping { from, then };
+                self.tell_parent(id);
+            }
             (Then::Restart(due), None) => {
                 group.stage = Stage::Pausing(from);
                 if due <= fx.now {
@@ -308,7 +348,8 @@ impl House {
         self.tell_failure(fx, id, &error);
         let outcome = Outcome::Failed(Arc::clone(&error));
         if escalates {
-            return self.go_on(fx, id, None, None, Ended { exit: Exit::Failed, outcome, error: Some(error) });
+            let began = self.entries.get(&id).and_then(|entry| entry.task.view.lock().began);
+            return self.go_on(fx, id, None, began, Ended { exit: Exit::Failed, outcome, error: Some(error) });
         }
         self.emit(fx, id, |_| EventKind::GaveUp);
         self.finish(fx, id, outcome);
@@ -321,7 +362,7 @@ impl House {
             return;
         }
         if let (Some(group), Phase::Live) = (&entry.group, entry.phase) {
-            if !matches!(group.stage, Stage::Stopping { from: 0, then: Then::Sleep | Then::End(_) }) {
+            if !group.is_ending() {
                 self.emit(fx, id, |_| EventKind::Stopping { reason: StopReason::Group });
                 self.stop_group(id, Then::Sleep);
             }
@@ -350,7 +391,8 @@ impl House {
     fn end_child(&mut self, fx: &mut Fx, id: TaskId) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         entry.stop.get_or_insert(StopReason::Group);
-        let is_stuck = entry.live.as_ref().is_some_and(|live| live.is_stuck);
+        let is_stuck = entry.live.as_ref().is_some_and(|live| live.is_stuck)
+            || entry.group.as_ref().is_some_and(|group| group.is_stuck);
         let ended = entry.ended.take().map(|ended| *ended);
         let outcome = ended.unwrap_or(if is_stuck { Outcome::ForceAborted } else { Outcome::Cancelled });
         self.finish(fx, id, outcome);
@@ -379,7 +421,11 @@ impl House {
         if escalates {
             self.emit(fx, parent, |_| EventKind::Escalated);
         }
-        if self.entries.get(&parent).is_some_and(|entry| entry.stop.is_none() && entry.phase == Phase::Live) {
+        let parent_is_up = self.entries.get(&parent).is_some_and(|entry| {
+            let is_ending = entry.group.as_deref().is_some_and(Group::is_ending);
+            entry.stop.is_none() && entry.phase == Phase::Live && !is_ending
+        });
+        if parent_is_up {
             self.stop_group(parent, Then::End(Some((error, escalates))));
         }
     }

@@ -26,6 +26,7 @@ use super::context::{Run, TaskContext};
 use super::outcome::{RunEnd, SharedError};
 use crate::error::TaskResult;
 use crate::park::{Bell, Patience, Wait};
+use crate::pool::target::Unbounded;
 use crate::pool::task_builder::{Spec, Target};
 use crate::sync::Mutex;
 use crate::task::cancel::CancelToken;
@@ -182,7 +183,7 @@ impl Halt {
         let Some(keeper) = self.run.keeper.upgrade() else { return };
         let (spec, this) = (self.spec(), Arc::clone(self));
         // Refused, it is called when the first function has returned.
-        drop(keeper.pool.post(spec, move || this.call()).err());
+        drop(Unbounded(keeper.pool.clone()).post(spec, move || this.call()).err());
     }
 
     /// Goes on to that stage, after a reload that has begun; false when another has done that.

@@ -2,7 +2,8 @@
 //!
 //! A change of the house only decides: what it wants done (posting a run, cancelling a token, delivering an outcome, dropping a user's value) it notes as an [`Effect`], and the thread that made the change
 //! carries it out when the lock is free. So no user code runs, nothing of the user is dropped and no thread is woken under the lock, and no order between effects of
-//! two changes is relied on: each acts on an object of its own run or task.
+//! two changes is relied on: each acts on an object of its own run or task. What others wait for comes first: a destructor of the user's may take its time. In it, waiting for a task of this supervisor would be
+//! waiting for what comes after it, so that counts as being inside of a run of each.
 //!
 //! # The end of a task
 //!
@@ -35,7 +36,7 @@ use crate::pool::task_builder::{Due, Spec, Target};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::task::cancel::CancelToken;
-use crate::task::current::Name;
+use crate::task::current::{self, Name, Owner};
 use crate::task::panic::drop_quietly;
 use crate::task::traits::TaskTraits;
 use crate::time::{Moment, Reading};
@@ -130,6 +131,30 @@ impl<T: Into<Self>> From<Option<T>> for Leftover {
     }
 }
 
+impl Effect {
+    /// It comes after those that nobody can hold up. Between these the order stays: what a task had is dropped before the next one starts.
+    fn is_late(&self) -> bool {
+        matches!(self, Self::Start(..) | Self::Ended(_) | Self::Drop(_) | Self::AbortProcess(_))
+    }
+}
+
+/// Whose code a destructor is that is run here: nobody's, and everybody's of this supervisor who might be waited for.
+struct Disposal(usize);
+
+impl Owner for Disposal {
+    fn cancel_token(&self) -> CancelToken {
+        CancelToken::new()
+    }
+
+    fn supervised(&self) -> Option<(usize, u64)> {
+        Some((self.0, 0))
+    }
+
+    fn is_run_of(&self, supervisor: usize, _task: u64) -> bool {
+        supervisor == self.0
+    }
+}
+
 /// What all handles of one supervisor share.
 pub(super) struct Keeper {
     pub(super) pool: PoolAnchor,
@@ -138,6 +163,7 @@ pub(super) struct Keeper {
     /// Rings when a task has ended, or is stuck.
     pub(super) ends: Bell,
     pub(super) report: Mutex<Option<SupervisorReport>>,
+    disposal: Arc<Disposal>,
     /// Outcomes that are decided, and not yet delivered.
     undelivered: AtomicUsize,
 }
@@ -155,14 +181,9 @@ struct Alarm {
 
 impl Keeper {
     pub(super) fn new(pool: PoolAnchor, house: House) -> Self {
-        Self {
-            pool,
-            house: Mutex::new(house),
-            alarm: Mutex::default(),
-            ends: Bell::new(),
-            report: Mutex::new(None),
-            undelivered: AtomicUsize::new(0),
-        }
+        let disposal = Arc::new(Disposal(house.keeper.as_ptr() as usize));
+        let (house, alarm, report) = (Mutex::new(house), Mutex::default(), Mutex::new(None));
+        Self { pool, house, alarm, ends: Bell::new(), report, disposal, undelivered: AtomicUsize::new(0) }
     }
 
     /// Changes or asks the house, then carries out what that calls for.
@@ -201,7 +222,7 @@ impl Keeper {
         f: impl FnOnce(&mut House, &mut Fx) -> R,
         mut but: impl FnMut(Effect) -> Option<Effect>,
     ) -> R {
-        let (answer, effects, wanted) = {
+        let (answer, mut effects, wanted) = {
             let mut house = self.house.lock();
             let Reading { moment: now, wall } = self.pool.reading();
             let mut fx = Fx { now, wall, effects: Vec::new(), outcomes: 0 };
@@ -213,13 +234,14 @@ impl Keeper {
             }
             (answer, fx.effects, house.wanted_alarm())
         };
+        if let Some((version, wanted)) = wanted {
+            self.arm(version, wanted);
+        }
+        effects.sort_by_key(Effect::is_late);
         for effect in effects {
             if let Some(effect) = but(effect) {
                 self.carry_out(effect);
             }
-        }
-        if let Some((version, wanted)) = wanted {
-            self.arm(version, wanted);
         }
         answer
     }
@@ -242,7 +264,11 @@ impl Keeper {
             }
             Effect::Ended(task) => self.mark(&task, |view| view.is_removed = true),
             Effect::Serve(subscriber) => subscriber.serve(),
-            Effect::Drop(value) => _ = drop_quietly(value),
+            Effect::Drop(value) => {
+                let before = current::set_owner(Some(Arc::clone(&self.disposal) as Arc<dyn Owner>));
+                drop_quietly(value);
+                drop(current::set_owner(before));
+            }
             Effect::AbortProcess(name) => {
                 tracing::error!(task = &*name, "is stuck, and was to abort the process then");
                 std::process::abort();

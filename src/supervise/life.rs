@@ -37,7 +37,9 @@ impl House {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         entry.course = None;
         entry.is_retry = false;
-        let due = fx.now.saturating_add(entry.start_delay);
+        // Its group may begin its life anew.
+        let is_first = entry.generation == 0;
+        let due = if is_first { fx.now.saturating_add(entry.start_delay) } else { fx.now };
         self.rest_until(fx, id, due);
     }
 
@@ -75,6 +77,14 @@ impl House {
         self.strike(id, Timer::Start);
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let is_restarting = entry.group.as_deref().is_some_and(Group::is_pausing);
+        if self.is_being_stopped(id) {
+            // One that has children that run is told as they are.
+            if !is_restarting {
+                self.sleep(fx, id);
+            }
+            return;
+        }
+        let Some(entry) = self.entries.get_mut(&id) else { return };
         if entry.is_paused && !is_restarting {
             entry.phase = Phase::Pause;
             return entry.show();
@@ -98,7 +108,11 @@ impl House {
     pub(super) fn serve_permits(&mut self, fx: &mut Fx) {
         while self.limits.runs_max.is_none_or(|most| self.counts.runs < most) {
             let Some((.., id)) = self.permits.pop_first() else { return };
-            self.start_run(fx, id);
+            if self.is_being_stopped(id) {
+                self.sleep(fx, id);
+            } else {
+                self.start_run(fx, id);
+            }
         }
     }
 
@@ -223,7 +237,10 @@ impl House {
         let ended = self.judge(fx, id, &live, end);
         match self.entries.get(&id).and_then(|entry| entry.stop) {
             // The first cause was the run's own.
-            Some(_) if live.is_last => self.finish(fx, id, ended.outcome),
+            Some(_) if live.is_last => {
+                self.tell_exhausted(fx, id);
+                self.finish(fx, id, ended.outcome);
+            }
             Some(stop) => {
                 let outcome = stopped_for(stop, live.is_aborted);
                 fx.drop_later(ended.outcome);
@@ -324,6 +341,8 @@ impl House {
         ended: Ended,
     ) {
         let now = fx.now;
+        // A group that is stopping its children may have taken it for stuck.
+        self.tell_parent(id);
         let Some(entry) = self.entries.get_mut(&id) else { return };
         if run_stop == Some(StopReason::Group) {
             return self.sleep(fx, id);
@@ -333,8 +352,7 @@ impl House {
             entry.last_delay = None;
             return self.want_run(fx, id);
         }
-        let lasted = began.map_or(Duration::ZERO, |began| began.until(now));
-        if ended.exit == Exit::Success || entry.settings.healthy_after.is_some_and(|time| lasted >= time) {
+        if ended.exit == Exit::Success || entry.was_healthy(began, now) {
             entry.failures = 0;
             entry.last_delay = None;
         }
@@ -363,10 +381,17 @@ impl House {
         let parent = entry.parent;
         // WHY not for a group: its intensity is that of its children.
         let own = if entry.group.is_none() { entry.count_restart(next, now) } else { None };
-        let verdict = own.or_else(|| self.count_in_group(parent?, now));
+        let is_restarted = matches!(own, None | Some(Exhausted::SlowRestart(_)));
+        let of_group = parent.filter(|_| is_restarted).and_then(|parent| self.count_in_group(parent, now));
+        let verdict = match (own, of_group) {
+            (Some(Exhausted::SlowRestart(one)), Some(Exhausted::SlowRestart(other))) => {
+                Some(Exhausted::SlowRestart(one.max(other)))
+            }
+            (own, of_group) => of_group.or(own),
+        };
         match (verdict, parent) {
             (Some(Exhausted::SlowRestart(_)) | None, _) => {}
-            (Some(verdict), Some(parent)) if own.is_none() || verdict == Exhausted::Escalate => {
+            (Some(verdict), Some(parent)) if of_group.is_some() || verdict == Exhausted::Escalate => {
                 fx.drop_later(ended.outcome);
                 return self.fail_group(fx, parent, id, ended.error, verdict == Exhausted::Escalate);
             }
@@ -407,6 +432,8 @@ impl House {
             return self.sleep(fx, id);
         }
         let Some(answer) = entry.answer.take() else { return fx.drop_later(outcome) };
+        // Its group goes on without it, also while it has not returned.
+        self.agenda.extend(entry.parent.map(Step::Look));
         entry.phase = Phase::Over;
         let (task, rank) = (Arc::clone(&entry.task), entry.rank());
         // It waits for nothing any more, also if some of it has not returned.
@@ -430,7 +457,14 @@ impl House {
     pub(super) fn remove_if_returned(&mut self, fx: &mut Fx, id: TaskId) {
         let Some(entry) = self.entries.get(&id) else { return };
         let children = entry.group.as_ref().map(|group| group.children.as_slice()).unwrap_or_default();
-        if entry.answer.is_some() || children.iter().any(|child| self.entries.contains_key(child)) {
+        if entry.answer.is_some() {
+            return;
+        }
+        if children.iter().any(|child| self.entries.contains_key(child)) {
+            if entry.group.as_ref().is_some_and(|group| group.is_stuck) {
+                entry.show();
+                fx.push(Effect::Ring(Arc::clone(&entry.task)));
+            }
             return;
         }
         if entry.live.is_none() && entry.fenced.is_empty() {
@@ -462,6 +496,12 @@ impl Entry {
             }
             _ => decide(self.settings.restart, exit, self.failures, self.settings.max_retries),
         }
+    }
+
+    /// A run that began then has lasted long enough to end a streak.
+    pub(super) fn was_healthy(&self, began: Option<Moment>, now: Moment) -> bool {
+        let lasted = began.map_or(Duration::ZERO, |began| began.until(now));
+        self.settings.healthy_after.is_some_and(|time| lasted >= time)
     }
 }
 

@@ -360,7 +360,7 @@ impl<T: Send + 'static> Keep<T> for Answer<T> {
         let is_stale = kept.as_ref().is_some_and(|(newest, _)| *newest > generation);
         let unwanted = if is_stale { Some((generation, value)) } else { kept.replace((generation, value)) };
         drop(kept);
-        drop(unwanted);
+        drop_quietly(unwanted);
     }
 }
 

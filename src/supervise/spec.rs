@@ -328,7 +328,7 @@ impl TaskSpec<()> {
     /// A closure that is run at each tick of a schedule, never overlapping itself. A failure is retried by the policy, then the schedule goes on.
     ///
     /// The first tick comes when the schedule says so, after one period say, unless there is an [`initial_delay`](Schedule::initial_delay). A period of zero is refused at the submission.
-    /// A [restart](crate::TaskControl::restart) by hand is the next tick, before its time.
+    /// A [restart](crate::TaskControl::restart) by hand is a run more, and takes no tick away.
     pub fn periodic<F>(name: impl Into<Cow<'static, str>>, schedule: impl Into<Schedule>, body: F) -> Self
     where
         F: FnMut(&TaskContext) -> TaskResult + Send + 'static,

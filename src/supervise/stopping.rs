@@ -10,12 +10,12 @@ use std::task::Wake;
 use std::time::Duration;
 
 use super::event::{EventKind, StopReason};
-use super::group::Then;
+use super::group::{Group, Then};
 use super::house::{Entry, House, Live, Phase, Timer};
 use super::keeper::{Effect, Fx, Keeper};
 use super::life::{Ended, stopped_for};
 use super::outcome::Rejection;
-use super::restart::{Exit, decide};
+use super::restart::{Exit, RestartPolicy, decide};
 use super::settings::OnStuck;
 use super::spec::TaskId;
 use crate::task::cancel::CancelToken;
@@ -91,6 +91,8 @@ impl House {
             self.cancel_live(fx, id);
         } else if !has_place && why == StopReason::ShutDown {
             self.reject(fx, id, Rejection::ShutDown);
+        } else if !has_place && why == StopReason::Replaced {
+            self.reject(fx, id, Rejection::Superseded);
         } else {
             self.finish(fx, id, stopped_for(why, false));
         }
@@ -127,8 +129,12 @@ impl House {
         }
         if std::mem::replace(&mut live.is_cancelled, true) {
             // A run that is stuck already is not waited for again.
-            if live.is_stuck {
+            let (is_stuck, has_begun) = (live.is_stuck, live.began.is_some());
+            if is_stuck {
                 self.is_stuck(fx, id);
+            } else if !has_begun {
+                // Its grace may be over already, and nothing have come of it.
+                self.at(id, Timer::Grace, fx.now.saturating_add(grace));
             }
             return;
         }
@@ -221,8 +227,17 @@ impl House {
         let Some(entry) = self.entries.get(&id).filter(|entry| !has_group(entry)) else { return };
         let last = entry.live.as_ref().filter(|live| live.is_last).and_then(|live| live.stop);
         if let Some(stop) = last {
+            self.tell_exhausted(fx, id);
             let ended = self.overdue(fx, id, stop);
             self.finish(fx, id, ended.outcome);
+        }
+    }
+
+    /// The last run is over, and no other follows it, though the policy would have one.
+    pub(super) fn tell_exhausted(&mut self, fx: &mut Fx, id: TaskId) {
+        let entry = self.entries.get(&id).filter(|entry| entry.settings.restart != RestartPolicy::Never);
+        if let Some(retries) = entry.map(|entry| entry.failures) {
+            self.emit(fx, id, |_| EventKind::Exhausted { retries });
         }
     }
 
@@ -234,20 +249,24 @@ impl House {
             return false;
         }
         match entry.phase {
-            Phase::Live if entry.group.is_some() => self.stop_group(id, Then::Restart(fx.now)),
+            Phase::Live if entry.group.as_deref().is_some_and(Group::is_ending) => return false,
+            Phase::Live if entry.group.is_some() => {
+                self.begin_streaks(id);
+                self.stop_group(id, Then::Restart(fx.now));
+            }
             Phase::Live => {
                 self.excuse(fx, id);
                 self.stop_run(fx, id, StopReason::Restart);
             }
-            Phase::Rest => {
+            Phase::Rest | Phase::Pause | Phase::Permit => {
                 entry.failures = 0;
                 entry.last_delay = None;
-                if let Some(course) = &mut entry.course {
-                    course.take_next(&fx.reading());
+                // Its ticks stay where they are.
+                if entry.phase == Phase::Rest {
+                    self.want_run(fx, id);
                 }
-                self.want_run(fx, id);
             }
-            _ => {}
+            Phase::Slot | Phase::Place | Phase::Dormant | Phase::Over => return false,
         }
         true
     }

@@ -28,6 +28,16 @@ pub(super) struct Subscriber {
     keeper: Weak<Keeper>,
 }
 
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        // One after the other: each may panic when it is dropped, and none while another does.
+        let events = std::mem::take(&mut self.inbox.lock().events);
+        for event in events {
+            drop_quietly(event);
+        }
+    }
+}
+
 #[derive(Default)]
 struct Inbox {
     events: VecDeque<Event>,
@@ -108,7 +118,9 @@ impl Subscriber {
         let Err(payload) = result else { return };
         let message = message_of(&*payload).unwrap_or("<non-string payload>").to_owned();
         drop_payload(payload);
-        tracing::error!(%event, message, "a subscriber panicked");
+        // Not the event itself: an error in it may be what panicked, when it was written.
+        let (seq, task) = (event.seq, &*event.task);
+        catch(|| tracing::error!(seq, task, message, "a subscriber panicked")).unwrap_or_else(drop_payload);
         // WHY: a subscriber that panics at that too would be told without end.
         if !matches!(event.kind, EventKind::SubscriberPanicked { .. }) {
             if let Some(keeper) = self.keeper.upgrade() {

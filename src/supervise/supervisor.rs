@@ -199,10 +199,11 @@ impl Supervisor {
     ///
     /// # Errors
     ///
-    /// The first refusal but for a lack of places, as an [`Error`]; those submitted before it are stopped. [`WaitError::WouldDeadlock`] inside a run of this supervisor.
+    /// The first refusal but for a lack of places, as an [`Error`]; those submitted before it are stopped. [`WaitError::WouldDeadlock`] inside a run of this supervisor, and
+    /// while this thread holds a fence of the pool.
     #[track_caller]
     pub fn run(&self, specs: impl IntoIterator<Item = TaskSpec>) -> Result<Vec<Outcome>, Error> {
-        if self.is_inside() {
+        if self.is_inside() || self.keeper().pool.0.is_fenced_by_this_thread() {
             return Err(WaitError::WouldDeadlock.into());
         }
         let location = Location::caller();
@@ -527,7 +528,8 @@ fn new_task(
                 children.push(id);
                 below.push_back((id, task.id, spec));
             }
-            (None, Some(Box::new(Group { strategy, children, done, record: Record::new(), stage: Stage::Idle })))
+            let group = Group { strategy, children, done, record: Record::new(), stage: Stage::Idle, is_stuck: false };
+            (None, Some(Box::new(group)))
         }
     };
     NewTask {

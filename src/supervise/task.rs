@@ -17,6 +17,7 @@ use crate::pool::task_builder::Target;
 use crate::sync::Mutex;
 use crate::task::current::{self, Name};
 use crate::task::handle::{TaskHandle, Waited};
+use crate::task::panic::drop_quietly;
 use crate::task::traits::Priority;
 use crate::time::Moment;
 
@@ -76,6 +77,16 @@ impl Task {
             is_removed: false,
         };
         Self { id, keeper: Arc::as_ptr(keeper) as usize, name, view: Mutex::new(view), bell: Bell::new() }
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        // One after the other: each may panic when it is dropped, and none while another does.
+        let errors = std::mem::take(&mut self.view.lock().errors);
+        for record in errors {
+            drop_quietly(record);
+        }
     }
 }
 
@@ -147,8 +158,8 @@ impl TaskControl {
         self.task.view.lock().errors.back().map(|record| Arc::clone(&record.error))
     }
 
-    /// Stops the task for good, and waits until it has physically ended; inside a run of its own, and while this thread holds a fence of the pool, it does not wait. True for the one caller that won:
-    /// nobody had stopped it before (SUP-11).
+    /// Stops the task for good, and waits until it has physically ended; inside a run of its own, in the destructor of a body that the supervisor drops, and while this thread holds a fence of the pool, it does not wait. True for the one caller that won:
+    /// nobody had stopped it before (SUP-11), nor had its last run been stopped for being late or silent.
     pub fn cancel(&self) -> bool {
         let won = self.remove();
         if !self.would_deadlock() {
@@ -173,7 +184,8 @@ impl TaskControl {
     }
 
     /// Stops the present run, if there is one, and starts another when it has returned, without a backoff and in a new streak. What is asked for is no failure, also of a run that is being stopped for its time-out or
-    /// its silence: that is kept as an [error](Self::errors), and not counted. False when the task is over, or has never had a place.
+    /// its silence: that is kept as an [error](Self::errors), and not counted. The ticks of a schedule stay where they are. False when the task is over, or has never had a place; for a child, also
+    /// when it is over for its group, or has not been started by it; for a group, also when it is being stopped.
     pub fn restart(&self) -> bool {
         self.keeper.act(|house, fx| house.restart(fx, self.task.id))
     }

@@ -100,17 +100,6 @@ impl Course {
         self.parts.iter().any(|part| part.is_taken)
     }
 
-    /// Takes the next tick of a rate or a pause before it is due: a run that is asked for stands for it. One by the wall clock comes all the same.
-    pub(crate) fn take_next(&mut self, now: &Reading) {
-        let beats = self.parts.iter_mut().filter(|part| matches!(part.pace, Pace::Beat(_)));
-        // WHY not the least of the `None`: a beat that is never due is not the next one.
-        let next = beats.filter(|part| part.due_in(now).is_some()).min_by_key(|part| part.due_in(now));
-        if let Some(next) = next {
-            next.is_taken = true;
-            self.taken = now.moment;
-        }
-    }
-
     /// From the tick on that was taken, there is one each period; a pause keeps its rhythm and becomes so long.
     pub(crate) fn change_period(&mut self, period: Duration) {
         if let [Part { pace: Pace::Beat(beat), .. }] = self.parts.as_mut_slice() {

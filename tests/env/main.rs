@@ -54,6 +54,9 @@
 //! | `pumps` | the pump of the test's own thread, in virtual time |
 //! | `recent` | what is written down of ended tasks |
 //! | `bounds` | posters that wait for room |
+//! | `break_supervise` | supervised tasks at their limits: causes, awkward moments, destructors, extreme values |
+//! | `break_groups` | groups at awkward moments |
+//! | `break_trees` | trees of groups, meddled with at random, judged by their invariants |
 //! | `waits` | waits in all their forms |
 //! | `repeating` | tasks that repeat, tokens that end them |
 //! | `timers` | delayed tasks that are taken back, timers |
@@ -63,6 +66,9 @@
 mod basics;
 mod blocking;
 mod bounds;
+mod break_groups;
+mod break_supervise;
+mod break_trees;
 mod cells;
 mod conformance;
 mod control;

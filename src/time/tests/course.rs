@@ -112,20 +112,6 @@ fn jitter_beyond_the_period_misses_ticks() {
     assert!((400..800).contains(&late.len()), "{}", late.len());
 }
 
-#[test]
-fn run_that_is_asked_for_stands_for_the_next_tick() {
-    let clock = ManualClock::new(Moment::ORIGIN);
-    let mut course = Course::begin(&Schedule::every(SECOND * 10), &clock.reading());
-    clock.advance_by(SECOND * 4);
-    course.take_next(&clock.reading());
-    course.tick_is_over(&clock.reading());
-    assert_eq!(course.due_in(&clock.reading()), Some(SECOND * 16));
-    let mut never = Course::begin(&Schedule::any([]), &clock.reading());
-    never.take_next(&clock.reading());
-    never.tick_is_over(&clock.reading());
-    assert_eq!(never.due_in(&clock.reading()), None);
-}
-
 /// A new period counts from the tick that is taken, whatever the schedule was.
 #[test]
 fn period_can_be_changed_in_a_tick() {
