@@ -9,7 +9,8 @@
 //! in turn; medians, with the fastest and the slowest, and the median of the rounds' ratios. taskvisor answers each
 //! submission from its registry before the next is made, also with 256 in flight.
 //!
-//! Memory is read in a process of its own for each cell: heap as asked of the allocator, and resident memory.
+//! Memory is read in a process of its own for each cell: heap as asked of the allocator, and resident memory; beside it the
+//! processor time that 100,000 idle tasks take in a second.
 //! `supervision ours W10-restarts 20` repeats a cell of one contender, for profiles.
 
 #[path = "../allocator.rs"]
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use overstrand::{Backoff, Exhausted, Supervisor, ThreadPool};
+use overstrand::{Backoff, Exhausted, RestartPolicy, Supervisor, ThreadPool};
 use taskvisor::{BackoffPolicy, SupervisorConfig, SupervisorHandle, TaskError, TaskFn, TaskOutcome, TaskRef};
 
 const ROUNDS: usize = 11;
@@ -37,11 +38,14 @@ const HOUR: Duration = Duration::from_secs(3600);
 enum Idle {
     /// It waits in its first run.
     Waits,
+    /// Its first run has succeeded, and the next comes in an hour.
+    Period,
     /// Its first run has failed, and the next comes in an hour.
     Backoff,
 }
 
-const IDLES: [(&str, Idle); 2] = [("W10-idle-waits", Idle::Waits), ("W10-idle-backoff", Idle::Backoff)];
+const IDLES: [(&str, Idle); 3] =
+    [("W10-idle-waits", Idle::Waits), ("W10-idle-period", Idle::Period), ("W10-idle-backoff", Idle::Backoff)];
 
 /// Counts down the failures that are left before the success.
 fn failures() -> Arc<AtomicU32> {
@@ -110,10 +114,14 @@ impl Contender for Ours {
                     if what == Idle::Waits {
                         cx.token().cancelled().await;
                     }
-                    Err("in vain".into())
+                    if what == Idle::Period { Ok(()) } else { Err("in vain".into()) }
                 }
             });
-            handles.push(self.supervisor.submit(spec.backoff(Backoff::constant(HOUR))).expect("there is room"));
+            let spec = match what {
+                Idle::Period => spec.restart(RestartPolicy::Always { interval: HOUR }),
+                _ => spec.backoff(Backoff::constant(HOUR)),
+            };
+            handles.push(self.supervisor.submit(spec).expect("there is room"));
         }
         while (runs.load(Ordering::Relaxed) as usize) < tasks {
             std::thread::yield_now();
@@ -202,11 +210,15 @@ impl Contender for Theirs {
                         if what == Idle::Waits {
                             cx.cancelled().await;
                         }
-                        Err(TaskError::fail("in vain"))
+                        if what == Idle::Period { Ok(()) } else { Err(TaskError::fail("in vain")) }
                     }
                 });
-                let spec = taskvisor::TaskSpec::restartable(format!("i{n}"), task);
-                waiters.push(self.submit(spec.with_backoff(BackoffPolicy::constant(HOUR))).await);
+                let name = format!("i{n}");
+                let spec = match what {
+                    Idle::Period => taskvisor::TaskSpec::periodic(name, task, HOUR),
+                    _ => taskvisor::TaskSpec::restartable(name, task).with_backoff(BackoffPolicy::constant(HOUR)),
+                };
+                waiters.push(self.submit(spec).await);
             }
         });
         while (runs.load(Ordering::Relaxed) as usize) < tasks {
@@ -251,8 +263,9 @@ fn row(name: &str, per: usize, ours: impl Fn(), theirs: impl Fn()) {
     println!("| {name} | {a:.0} ({a_least:.0}–{a_most:.0}) | {b:.0} ({b_least:.0}–{b_most:.0}) | {ratio:.2} |");
 }
 
-/// The bytes of an idle task, its name and handle included: on the heap, and resident.
-fn memory<C: Contender>(what: Idle) -> (i64, i64) {
+/// The bytes of an idle task, its name and handle included, on the heap and resident; and the processor time of the
+/// process in a second in which all are idle.
+fn idleness<C: Contender>(what: Idle) -> (i64, i64, Duration) {
     let contender = C::new();
     let resident = || {
         let text = std::fs::read_to_string("/proc/self/smaps_rollup").expect("Linux tells a process its own memory");
@@ -266,8 +279,16 @@ fn memory<C: Contender>(what: Idle) -> (i64, i64) {
     // The last runs are over when somebody who came later has had his turn on each worker.
     contender.in_flight(IN_FLIGHT);
     let (heap, resident) = (allocator::live(), resident() - before);
+    let busy = processor_time();
+    std::thread::sleep(Duration::from_secs(1));
+    let busy = processor_time() - busy;
     std::mem::forget((tasks, contender));
-    (heap / IDLE as i64, resident / IDLE as i64)
+    (heap / IDLE as i64, resident / IDLE as i64, busy)
+}
+
+fn processor_time() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
 
 /// Each figure in a process of its own, where no memory lies about that was freed.
@@ -284,8 +305,8 @@ fn memory_row(name: &str) {
 /// One cell of one contender.
 fn alone<C: Contender>(name: &str, rounds: usize) {
     if let Some((_, what)) = IDLES.iter().find(|(idle, _)| *idle == name) {
-        let (heap, resident) = memory::<C>(*what);
-        return println!("{heap} ({resident})");
+        let (heap, resident, busy) = idleness::<C>(*what);
+        return println!("{heap} ({resident}) | {:.2}", busy.as_secs_f64() * 1000.0);
     }
     let contender = C::new();
     for _ in 0..rounds {
@@ -311,6 +332,7 @@ fn main() {
     row("W10-restarts", RESTARTS as usize, || ours.restarts(), || theirs.restarts());
     let (beat, least, most) = spread((0..ROUNDS).map(|_| timed(|| ours.heartbeats(), BEATS as usize)).collect());
     println!("| heartbeat, under a watchdog | {beat:.2} ({least:.2}–{most:.2}) | – | – |");
-    println!("\n| cell, bytes per task: heap (resident) | overstrand | taskvisor |\n|---|--:|--:|");
+    println!("\n| cell: heap (resident) per task, bytes; ms of processor time in 1 s | overstrand | | taskvisor | |");
+    println!("|---|--:|--:|--:|--:|");
     IDLES.iter().for_each(|(name, _)| memory_row(name));
 }
