@@ -25,7 +25,7 @@ use super::body::inside;
 use super::context::{Run, TaskContext};
 use super::outcome::{RunEnd, SharedError};
 use crate::error::TaskResult;
-use crate::park::{Bell, Patience, Wait};
+use crate::park::{Bell, Patience, Wait, pause};
 use crate::pool::target::Unbounded;
 use crate::pool::task_builder::{Spec, Target};
 use crate::sync::Mutex;
@@ -139,6 +139,8 @@ impl Halves {
         drop(bound);
         *self.start.lock() = Some(start);
         let is_told = halt.end();
+        // A stop may come right here, and is too late for this run.
+        pause();
         let spent = self.present.lock().take();
         drop(spent);
         (result, is_told)

@@ -98,8 +98,19 @@ fn reload_and_stop_are_never_called_at_once() {
         let (beside, runs) = (Gauge::default(), Gauge::default());
         let (run, reload, stop) = (runs.clone(), beside.clone(), beside.clone());
         let start = move |cx: &TaskContext| run.run(|| until_told(cx));
-        let service = Service::new(start, move |_| stop.run(|| Ok(())))
-            .on_reload(move |cx| reload.run(|| if cx.sleep(SECOND / 10) { Ok(()) } else { Err("no time".into()) }))
+        let stop = move |cx: &TaskContext| {
+            stop.run(|| cx.sleep(SECOND / 100));
+            Ok(())
+        };
+        let service = Service::new(start, stop)
+            .on_reload(move |cx| {
+                reload.run(|| {
+                    let in_time = cx.sleep(SECOND / 10);
+                    // It takes its time when it is told.
+                    _ = CancelToken::new().wait_timeout(SECOND / 100);
+                    if in_time { Ok(()) } else { Err("no time".into()) }
+                })
+            })
             .on(env.pool());
         service.start().expect("it starts");
         let reloads: Vec<_> = (0..3).map(|_| spawn(env, &service, |service| service.reload(SECOND))).collect();
