@@ -47,7 +47,7 @@ pub struct SupervisorStats {
     pub retried: u64,
 }
 
-/// One task, as [`Supervisor::tasks`] shows it.
+/// One task, as [`Supervisor::tasks`](crate::Supervisor::tasks) shows it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TaskInfo {
