@@ -1,5 +1,6 @@
 //! What is asked of a supervisor: waits, searches, rows; and tokens that stop tasks (SUP-8, SUP-10, SUP-11).
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,8 +9,8 @@ use overstrand::{
     Admission, CancelToken, Outcome, Strategy, SubmitError, Supervisor, TaskContext, TaskSpec, TaskStatus, WaitError,
 };
 
-use crate::AnyResult;
 use crate::supervise_runs::{Gauge, supervisor};
+use crate::{AnyResult, figure};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -54,6 +55,7 @@ fn token_stops_its_tasks() {
 /// A token that is signalled while its task is submitted, and one that ends a task beside its own end: one outcome, nothing left.
 #[test]
 fn token_beside_a_submission() {
+    let schedules = AtomicUsize::new(0);
     let faults = Faults::none().yields(0.3);
     TestEnvironment::builder().baton().faults(faults).explore(0..200, |env| {
         let (supervisor, token, gauge) = (supervisor(env), CancelToken::new(), Gauge::default());
@@ -71,7 +73,9 @@ fn token_beside_a_submission() {
         }
         signals.join().expect("it runs");
         supervisor.wait_idle(SECOND).expect("nothing is left");
+        schedules.fetch_add(1, Ordering::Relaxed);
     });
+    figure("I46", format_args!("{schedules:?} schedules of a signal beside a submission"));
 }
 
 /// A token that outlives its tasks keeps nothing of them.
@@ -191,6 +195,7 @@ fn slot_capacity_is_what_was_said() -> AnyResult {
     let submit = |name: &'static str| supervisor.submit(patient(name).slot("reports", Admission::Queue));
     let tasks = [submit("has it")?, submit("waits")?, submit("waits too")?];
     assert!(matches!(submit("is too many"), Err(SubmitError::Limit(_))));
+    supervisor.submit(patient("of another slot").slot("other", Admission::Queue))?;
     assert!(tasks[1].cancel());
     submit("fits")?;
     supervisor.shutdown()?;

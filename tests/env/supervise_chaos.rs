@@ -1,6 +1,7 @@
 //! Everything at once: tasks of all sorts, submitted, cancelled, evicted, restarted and shut down in any order, judged by invariants (I32, I34, I40, I52, I53, F57, F61).
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use overstrand::{
     TaskContext, TaskId, TaskSpec,
 };
 
+use crate::figure;
 use crate::supervise_runs::Gauge;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -100,7 +102,7 @@ impl Choices {
 }
 
 /// I52, I53: numbered without a gap; runs of a task one after the other; nothing after its end.
-fn judge(events: &[Event]) {
+fn judge(events: &[Event], tally: &Tally) {
     #[derive(Default)]
     struct Life {
         is_open: bool,
@@ -110,6 +112,7 @@ fn judge(events: &[Event]) {
     }
     let mut lives: BTreeMap<TaskId, Life> = BTreeMap::new();
     for (event, seq) in events.iter().zip(1..) {
+        tally.gaps.fetch_add(usize::from(event.seq != seq), Ordering::Relaxed);
         assert_eq!(event.seq, seq);
         let life = lives.entry(event.id).or_default();
         assert!(!life.is_removed, "{event} after its end");
@@ -139,10 +142,39 @@ fn judge(events: &[Event]) {
             _ => {}
         }
     }
+    tally.events.fetch_add(events.len(), Ordering::Relaxed);
+    tally.traces.fetch_add(lives.len(), Ordering::Relaxed);
     assert!(lives.iter().all(|(id, life)| id.to_string() == "#0" || life.is_removed), "somebody never ended");
 }
 
-fn live_through(env: &TestEnvironment, ends_with_the_pool: bool) {
+/// What all schedules of a test come to.
+#[derive(Default)]
+struct Tally {
+    schedules: AtomicUsize,
+    runs: AtomicUsize,
+    overlaps: AtomicUsize,
+    outcomes: AtomicUsize,
+    most_places: AtomicUsize,
+    events: AtomicUsize,
+    gaps: AtomicUsize,
+    traces: AtomicUsize,
+}
+
+impl Tally {
+    fn print(&self) {
+        let Self { schedules, runs, overlaps, outcomes, most_places, events, gaps, traces } = self;
+        figure("I32", format_args!("{runs:?} attempts, {overlaps:?} overlaps"));
+        figure("I34", format_args!("{outcomes:?} tasks accepted, as many outcomes, in {schedules:?} schedules"));
+        figure("I40", format_args!("max observed {most_places:?}, capacity {CAPACITY}"));
+        if events.load(Ordering::Relaxed) > 0 {
+            figure("I52", format_args!("{events:?} events, {gaps:?} unexplained gaps"));
+            figure("I53", format_args!("{traces:?} traces of tasks in order"));
+        }
+    }
+}
+
+fn live_through(env: &TestEnvironment, ends_with_the_pool: bool, tally: &Tally) {
+    tally.schedules.fetch_add(1, Ordering::Relaxed);
     let mut choices = Choices(env.seed().wrapping_mul(0x9e37_79b9).wrapping_add(7));
     let supervisor = Supervisor::builder(env.pool())
         .capacity(CAPACITY)
@@ -167,6 +199,7 @@ fn live_through(env: &TestEnvironment, ends_with_the_pool: bool) {
             _ => {}
         }
         let stats = supervisor.stats();
+        tally.most_places.fetch_max(stats.places, Ordering::Relaxed);
         assert!(stats.places <= CAPACITY && stats.running < CAPACITY, "{stats:?}");
         assert!(all.live() < CAPACITY);
     }
@@ -179,9 +212,12 @@ fn live_through(env: &TestEnvironment, ends_with_the_pool: bool) {
     assert_eq!((all.live(), supervisor.tasks().len(), supervisor.stats().slots), (0, 0, 0));
     let mut kinds = Vec::new();
     for (task, own) in tasks {
+        tally.runs.fetch_add(own.runs(), Ordering::Relaxed);
+        tally.overlaps.fetch_add(usize::from(own.most() > 1), Ordering::Relaxed);
         assert!(own.most() <= 1, "two runs of {}", task.name());
         kinds.push(task.outcome().try_join().expect("it is there").expect("it was delivered").kind());
     }
+    tally.outcomes.fetch_add(kinds.len(), Ordering::Relaxed);
     for kind in [OutcomeKind::Completed, OutcomeKind::Evicted, OutcomeKind::ForceAborted, OutcomeKind::TimedOut] {
         kinds.retain(|other| *other != kind || kind == OutcomeKind::Completed);
     }
@@ -189,7 +225,7 @@ fn live_through(env: &TestEnvironment, ends_with_the_pool: bool) {
     overstrand::sometimes!(kinds.contains(&OutcomeKind::Rejected), "one is rejected");
     overstrand::sometimes!(kinds.contains(&OutcomeKind::HeartbeatLost), "one is silent");
     if !ends_with_the_pool {
-        judge(&events.lock().expect("no panic"));
+        judge(&events.lock().expect("no panic"), tally);
     }
     drop(listener);
 }
@@ -197,11 +233,15 @@ fn live_through(env: &TestEnvironment, ends_with_the_pool: bool) {
 /// The supervisor is shut down in the end.
 #[test]
 fn chaos_ends_with_the_supervisor() {
-    TestEnvironment::explore(0..400, |env| live_through(env, false));
+    let tally = Tally::default();
+    TestEnvironment::explore(0..400, |env| live_through(env, false, &tally));
+    tally.print();
 }
 
 /// The pool is shut down under it.
 #[test]
 fn chaos_ends_with_the_pool() {
-    TestEnvironment::explore(0..400, |env| live_through(env, true));
+    let tally = Tally::default();
+    TestEnvironment::explore(0..400, |env| live_through(env, true, &tally));
+    tally.print();
 }

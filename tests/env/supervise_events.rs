@@ -1,13 +1,14 @@
 //! Events of supervised tasks (SUP-12).
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use overstrand::testing::{TestEnvironment, wait_until};
 use overstrand::{Backoff, Event, EventKind, EventWriter, Supervisor, TaskSpec, TracingSubscriber};
 
-use crate::AnyResult;
 use crate::supervise_runs::supervisor;
+use crate::{AnyResult, figure};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -87,6 +88,7 @@ fn what_is_done_by_hand_is_told() -> AnyResult {
 /// SUP-12, I54, F70: a subscriber that is slow loses the oldest, exactly counted; one that panicks goes on; no task and no other waits for them.
 #[test]
 fn slow_and_panicking_subscribers_harm_nobody() {
+    let (told, missed, waited) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
     TestEnvironment::builder().workers(3).baton().explore(0..30, |env| {
         let supervisor = Supervisor::builder(env.pool()).event_capacity(8).build().expect("valid");
         let slow = Heard::default();
@@ -102,6 +104,7 @@ fn slow_and_panicking_subscribers_harm_nobody() {
             let task = supervisor.submit(TaskSpec::blocking(number.to_string(), |_| Ok(())));
             assert!(task.expect("there is room").outcome().join().expect("it ends").is_completed());
         }
+        waited.fetch_add(usize::from(!env.now().is_zero()), Ordering::Relaxed);
         assert_eq!(env.now(), Duration::ZERO, "nobody waited");
         env.advance(SECOND * 1000);
         let slow = slow.lock().expect("no panic");
@@ -116,8 +119,16 @@ fn slow_and_panicking_subscribers_harm_nobody() {
         assert!(lost > 0 && slow.windows(2).all(|pair| pair[0].seq < pair[1].seq));
         let last = slow.last().map_or(0, |event| event.seq);
         assert_eq!(last - slow[0].seq + 1, delivered as u64 + lost, "no gap is unexplained");
+        told.fetch_add(delivered, Ordering::Relaxed);
+        missed.fetch_add(lost.try_into().expect("it fits"), Ordering::Relaxed);
         drop((slowly, panics));
     });
+    figure(
+        "I54",
+        format_args!(
+            "{told:?} events told to a slow subscriber, {missed:?} lost and counted, {waited:?} tasks delayed"
+        ),
+    );
 }
 
 /// SUP-12: after the end of a subscription nothing is heard; a detached one goes on. A subscriber may use the supervisor.

@@ -10,8 +10,8 @@ use overstrand::{
     TaskSpec, TaskStatus, WaitError,
 };
 
-use crate::AnyResult;
 use crate::supervise_runs::{Gauge, supervisor};
+use crate::{AnyResult, figure};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -73,6 +73,75 @@ fn instant_failure_keeps_the_pace() -> AnyResult {
     Ok(())
 }
 
+/// F51: between its failures a task costs nothing, however many rest; a failure costs some steps of the scheduler, and no more than it did at first.
+#[test]
+fn resting_tasks_cost_nothing() -> AnyResult {
+    let env = TestEnvironment::with_seed(6);
+    let supervisor = supervisor(&env);
+    let runs = Arc::new(AtomicUsize::new(0));
+    for number in 0..500 {
+        let counted = Arc::clone(&runs);
+        let spec = TaskSpec::<()>::blocking(format!("task {number}"), move |_| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            Err("at once".into())
+        });
+        let for_ever = spec.backoff(Backoff::constant(SECOND)).intensity(u32::MAX, SECOND, Exhausted::GiveUp);
+        supervisor.submit(for_ever)?;
+    }
+    env.run_until_idle();
+    let steps_in = |time| {
+        let before = (env.steps(), runs.load(Ordering::SeqCst));
+        env.advance(time);
+        (env.steps() - before.0, runs.load(Ordering::SeqCst) - before.1)
+    };
+    let (resting, none) = steps_in(MILLISECOND * 999);
+    assert!(none == 0 && resting <= 10, "{resting} steps for {none} runs");
+    let (first, all) = steps_in(MILLISECOND);
+    let (later, as_many) = steps_in(SECOND * 100);
+    assert_eq!((all, as_many), (500, 50_000));
+    assert!(first <= 500 * 8 && later <= 50_000 * 8, "{first}, then {later} steps");
+    figure(
+        "F51",
+        format_args!("{resting} steps while 500 tasks rest for 999 ms, {later} steps for {as_many} failures"),
+    );
+    supervisor.shutdown()?;
+    Ok(())
+}
+
+/// F56: any number of signs of life, from any thread, also after the end and of an earlier run: they cost nobody anything, and only the live run's count.
+#[test]
+fn storm_of_heartbeats_is_nothing() -> AnyResult {
+    let env = TestEnvironment::with_seed(7);
+    let (supervisor, contexts) = (supervisor(&env), Arc::new(Mutex::new(Vec::new())));
+    let kept = Arc::clone(&contexts);
+    let spec = TaskSpec::<()>::future("beats", move |cx: TaskContext| {
+        kept.lock().expect("no panic").push(cx.clone());
+        async move {
+            for _ in 0..100_000 {
+                cx.heartbeat();
+            }
+            std::future::pending().await
+        }
+    });
+    let spec = spec.watchdog(SECOND).max_retries(1).grace(Duration::ZERO).backoff(Backoff::constant(SECOND));
+    let task = supervisor.submit(spec)?;
+    let mut beats = 0;
+    while task.is_alive() {
+        let contexts: Vec<_> = contexts.lock().expect("no panic").clone();
+        for _ in 0..1000 {
+            // The live run is silent from its begin on; the one before it is not.
+            contexts.iter().rev().skip(1).for_each(TaskContext::heartbeat);
+            beats += 1;
+        }
+        env.advance(SECOND / 10);
+    }
+    assert!(matches!(task.outcome().join()?, Outcome::HeartbeatLost));
+    assert_eq!((task.errors().len(), env.pending().delayed), (2, 0), "{beats} beats");
+    contexts.lock().expect("no panic").iter().for_each(TaskContext::heartbeat);
+    figure("I33", format_args!("{beats} heartbeats of earlier runs ignored"));
+    Ok(())
+}
+
 /// F52, I36: a thousand that fail together come back spread out; events that a subscriber lost are counted exactly.
 #[test]
 fn thousand_failures_spread_out() -> AnyResult {
@@ -106,6 +175,8 @@ fn thousand_failures_spread_out() -> AnyResult {
     for delay in &*delays {
         windows[usize::try_from(delay.as_millis() / 10)?] += 1;
     }
+    let most = windows.iter().max().copied().unwrap_or_default();
+    figure("I36", format_args!("{} tasks that failed at once, max cluster {most} in 1 % of the time", delays.len()));
     assert!(delays.len() > 900 && windows.iter().all(|count| *count <= 30), "{windows:?}");
     Ok(())
 }
@@ -264,6 +335,7 @@ impl Drop for AtTheEnd {
 /// SUP-3, F55: the result of a run that was fenced off is nobody's.
 #[test]
 fn result_of_a_fenced_run_is_ignored() {
+    let stale = AtomicUsize::new(0);
     TestEnvironment::builder().baton().explore(0..40, |env| {
         let (supervisor, gate, returned) = (supervisor(env), Gate::default(), Gate::default());
         let (opens, waits) = (gate.clone(), returned.clone());
@@ -289,8 +361,10 @@ fn result_of_a_fenced_run_is_ignored() {
         let outcome = task.outcome().join().expect("it ends");
         assert!(matches!(outcome, Outcome::Completed(2)), "{outcome:?}");
         task.wait_ended(SECOND).expect("both have returned");
+        stale.fetch_add(1, Ordering::Relaxed);
         drop(subscription);
     });
+    figure("I33", format_args!("{stale:?} results of fenced runs ignored"));
 }
 
 /// SUP-2a: what was fenced off outlives its task, and no date of the task begins anything then.

@@ -1,6 +1,6 @@
 //! Groups of supervised tasks: order, strategies, escalation, the end (SUP-14).
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use overstrand::{
     Backoff, Exhausted, Outcome, RunError, Strategy, SubmitError, Supervisor, TaskContext, TaskSpec, TaskStatus,
 };
 
-use crate::AnyResult;
 use crate::supervise_runs::supervisor;
+use crate::{AnyResult, figure};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -73,6 +73,7 @@ fn three(env: &TestEnvironment, strategy: Strategy) -> (Supervisor, Diary, [Arc<
 /// SUP-14, I38: who is restarted, in which order; the end in reverse.
 #[test]
 fn strategies_restart_the_right_ones() {
+    let failures = AtomicUsize::new(0);
     for (strategy, expected) in [
         (Strategy::OneForOne, "!b +b"),
         (Strategy::RestForOne, "!b -c +b +c"),
@@ -81,6 +82,7 @@ fn strategies_restart_the_right_ones() {
         TestEnvironment::explore(0..40, |env| {
             let (supervisor, diary, fails) = three(env, strategy);
             fails[1].store(true, Ordering::SeqCst);
+            failures.fetch_add(1, Ordering::Relaxed);
             env.advance(SECOND * 20);
             assert_eq!(diary.take(), expected, "{strategy:?}");
             assert_eq!(supervisor.stats().running, 3);
@@ -93,6 +95,7 @@ fn strategies_restart_the_right_ones() {
             assert!(!supervisor.is_alive("b"));
         });
     }
+    figure("I38", format_args!("{failures:?} trees with a failure, restarted and stopped in the right order"));
 }
 
 /// I38: a child that fails while others are being stopped makes the procedure begin anew from the earlier one.

@@ -1,6 +1,6 @@
 //! Stopping supervised tasks: cancel, grace, stuck runs, time limits, the watchdog, shutdown (SUP-2, SUP-3, SUP-8, SUP-11, SUP-13).
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use overstrand::{
     TaskStatus, WaitError,
 };
 
-use crate::AnyResult;
 use crate::supervise_runs::{Gauge, supervisor};
+use crate::{AnyResult, figure};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -186,6 +186,7 @@ fn max_runtime_ends_the_task() -> AnyResult {
     let spec = spec.restart(RestartPolicy::Always { interval: SECOND }).max_runtime(SECOND * 10);
     let task = supervisor.submit(spec)?;
     assert!(matches!(task.outcome().join()?, Outcome::TimedOut));
+    figure("I44", format_args!("max overrun {:?} of {:?}", env.now() - SECOND * 10, SECOND * 10));
     assert_eq!((env.now(), gauge.runs()), (SECOND * 10, 3));
     Ok(())
 }
@@ -193,6 +194,7 @@ fn max_runtime_ends_the_task() -> AnyResult {
 /// SUP-8, I45: silence is noticed after the period, within a tenth; who beats in time is never bothered.
 #[test]
 fn silence_is_noticed() {
+    let (found, most, alarms) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicUsize::new(0));
     TestEnvironment::builder().baton().explore(0..30, |env| {
         let supervisor = supervisor(env);
         let lively = supervisor.submit(
@@ -212,12 +214,17 @@ fn silence_is_noticed() {
         let silent = supervisor.submit(silent.watchdog(SECOND).max_retries(0)).expect("there is room");
         assert!(matches!(silent.outcome().join(), Ok(Outcome::HeartbeatLost)));
         assert!(env.now() > SECOND && env.now() <= MILLISECOND * 1100, "{:?}", env.now());
+        found.fetch_add(1, Ordering::Relaxed);
+        most.fetch_max(env.now().as_micros().try_into().expect("it fits"), Ordering::Relaxed);
         env.advance(SECOND * 60);
         let lively = lively.expect("there is room");
+        alarms.fetch_add(lively.errors().len(), Ordering::Relaxed);
         assert_eq!((lively.status(), lively.errors().len()), (TaskStatus::Running, 0));
         assert!(lively.cancel());
         assert_eq!(env.next_delay(), None, "the watchdog sleeps");
     });
+    let late = Duration::from_micros(most.into_inner()) - SECOND;
+    figure("I45", format_args!("{found:?} detections, at most {late:?} after a period of 1s, {alarms:?} false alarms"));
 }
 
 /// SUP-8, Z24: the first heartbeat may come late, and time in which nobody could look does not count.

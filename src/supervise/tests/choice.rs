@@ -2,8 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::config;
+use super::{config, count};
 use crate::supervise::choice::{Holder, Rooms, TieBreak, victim};
+use crate::sync::unmodelled::AtomicU64;
 
 const fn holder(id: u8, priority: i32, started: u64) -> Holder<u8> {
     Holder { id, priority, started }
@@ -191,6 +192,8 @@ proptest! {
 
     #[test]
     fn index_agrees_with_the_rule(ties in ties(), steps in proptest::collection::vec(step(), 0..24)) {
+        static CASES: AtomicU64 = AtomicU64::new(0);
+        count(&CASES, "I41");
         let mut pair = Pair::new(ties);
         steps.into_iter().for_each(|step| pair.take(step));
         pair.clear();

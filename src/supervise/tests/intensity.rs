@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{config, millis, secs};
+use super::{config, count, millis, secs};
 use crate::supervise::intensity::{Exhausted, Intensity, Record};
 use crate::supervise::restart::Next;
+use crate::sync::unmodelled::AtomicU64;
 
 const fn at_most(limit: u32, window: Duration) -> Intensity {
     Intensity { limit, window, then: Exhausted::Escalate }
@@ -101,6 +102,8 @@ proptest! {
     fn agrees_with_the_list_of_all_restarts(
         limit in 0_u32..6, window in 1_u64..40, pauses in proptest::collection::vec((0_u64..12, any::<bool>()), 0..24),
     ) {
+        static CASES: AtomicU64 = AtomicU64::new(0);
+        count(&CASES, "I37");
         let (mut record, intensity) = (Record::new(), at_most(limit, millis(window)));
         let (mut all, mut now) = (Vec::new(), 0);
         for (pause, failed) in pauses {

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use proptest::prelude::ProptestConfig;
 
+use crate::sync::unmodelled::{AtomicU64, Ordering};
+
 /// How many cases a property is tried with.
 const CASES: u32 = match (cfg!(miri), cfg!(debug_assertions)) {
     (true, _) => 16,
@@ -20,6 +22,15 @@ const CASES: u32 = match (cfg!(miri), cfg!(debug_assertions)) {
 
 fn config() -> ProptestConfig {
     ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+/// Counts a case of a property, and prints the figure with the last of them.
+fn count(cases: &AtomicU64, number: &str) {
+    // Relaxed: a count.
+    let counted = cases.fetch_add(1, Ordering::Relaxed) + 1;
+    if counted == u64::from(CASES) {
+        println!("figure {number} {counted} cases of a property");
+    }
 }
 
 const fn millis(millis: u64) -> Duration {
