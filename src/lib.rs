@@ -47,8 +47,8 @@ mod zoo;
 
 pub use error::{BoxError, BuildError, Error, JoinError, RejectReason, Rejected, SubmitReason, TaskResult, WaitError};
 pub use jobs::{
-    Job, JobContext, JobError, JobExecutor, JobExecutorBuilder, JobLane, MemoryStore, SavedState, StateStore, Step,
-    StoreError, StoreErrorKind,
+    Job, JobContext, JobError, JobExecutor, JobExecutorBuilder, JobLane, JobStats, MemoryStore, SavedState, StateStore,
+    Step, StoreError, StoreErrorKind,
 };
 #[cfg(feature = "store-redb")]
 pub use jobs::{RedbStore, RedbStoreBuilder, StoreStats};

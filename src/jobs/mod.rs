@@ -53,7 +53,7 @@ mod tests;
 
 pub use context::JobContext;
 pub use error::JobError;
-pub use executor::{JobExecutor, JobExecutorBuilder};
+pub use executor::{JobExecutor, JobExecutorBuilder, JobStats};
 pub use job::{Job, JobLane, Step};
 #[cfg(feature = "store-redb")]
 pub use redb_store::{RedbStore, RedbStoreBuilder, StoreStats};
