@@ -28,7 +28,7 @@
 //!
 //! The bad interleaving: a token is cancelled between the moment when its job was taken and its first step. Excluded because the worker looks at the token after it took the job.
 //!
-//! Witnessed by `tests/env/jobs_classes.rs`, `tests/env/jobs_ends.rs`, `tests/env/jobs_states.rs`, `tests/env/jobs_supervised.rs`.
+//! Witnessed by `tests/env/jobs_classes.rs`, `tests/env/jobs_ends.rs`, `tests/env/jobs_states.rs`, `tests/env/jobs_supervised.rs`; the store in a file by `tests/p_kill.rs` and `jobs::tests`.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "store-redb")]
