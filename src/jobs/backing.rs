@@ -1,6 +1,6 @@
 //! What a database is written to: a file, or in tests a disk that fails.
 //!
-//! The database gives up after an error of the system, and is opened anew; the file stays open and locked meanwhile. A database that was given up finds its *gate* shut, so that nothing of it is written any more.
+//! The database gives up after an error of the system, and is opened anew; the file stays open and locked meanwhile. A database that was given up finds its *gate* shut: nothing of it is written any more, and it reads no page that the next one has written over.
 //!
 //! The bad case: a sync fails, and the system takes the pages for clean all the same. The next sync would succeed without having written them. So what was written since the last good sync is kept, and is written
 //! again before the next one.
@@ -29,7 +29,7 @@ struct Unsynced {
     writes: Vec<(u64, Vec<u8>)>,
     /// A sync has failed since the last good one.
     is_suspect: bool,
-    /// The number of the database that may write.
+    /// The number of the database that may read and write.
     gate: u64,
 }
 
@@ -83,7 +83,7 @@ impl StorageBackend for Gate {
     }
 
     fn read(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
-        self.backing.disk.read(offset, len)
+        self.pass(|backing, _| backing.disk.read(offset, len))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

@@ -181,21 +181,32 @@ impl RedbStore {
         Ok(opened)
     }
 
-    /// Gives a database up that has failed.
-    fn give_up(&self) {
-        // The gate first: nothing of it is written any more, also when a reader still has it.
-        drop(self.backing.gate());
-        let database = self.database.lock().take();
+    /// Gives a database up that has failed; false when another call has.
+    fn give_up(&self, failed: &Arc<Database>) -> bool {
+        let mut database = self.database.lock();
+        let given_up = database.take_if(|current| Arc::ptr_eq(current, failed));
+        if given_up.is_some() {
+            // Before the next one is opened: who still has this one neither reads nor writes any more.
+            drop(self.backing.gate());
+        }
         drop(database);
+        given_up.is_some()
     }
 
     fn read<T>(&self, key: &str, f: impl FnOnce(u64, &[u8]) -> T) -> Result<Option<T>, StoreError> {
-        let database = self.database()?;
-        let read = guarded(|| {
-            let states = redb(redb(database.begin_read())?.open_table(STATES))?;
-            Ok(redb(states.get(key))?.map(|record| record.value().to_vec()))
-        });
-        let record = read.inspect_err(|_| self.give_up()).map_err(|error| error.of_key(key))?;
+        let record = loop {
+            let database = self.database().map_err(|error| error.of_key(key))?;
+            let read = guarded(|| {
+                let states = redb(redb(database.begin_read())?.open_table(STATES))?;
+                Ok(redb(states.get(key))?.map(|record| record.value().to_vec()))
+            });
+            match read {
+                Ok(record) => break record,
+                Err(error) if self.give_up(&database) => return Err(error.of_key(key)),
+                // A save has failed meanwhile, and this database was given up for that.
+                Err(_) => {}
+            }
+        };
         let Some(record) = record else { return Ok(None) };
         let (generation, state) = record::decode(key, &record).map_err(|kind| StoreError::of(kind).of_key(key))?;
         Ok(Some(f(generation, state)))
@@ -241,13 +252,9 @@ impl RedbStore {
     }
 
     fn commit(&self, changes: &[Change]) -> Result<(), StoreError> {
-        let done = self.database().and_then(|database| {
-            guarded(|| write(&database, changes)).inspect_err(|_| {
-                // Its own share is gone before it is given up.
-                drop(database);
-                self.give_up();
-            })
-        });
+        let done = self
+            .database()
+            .and_then(|database| guarded(|| write(&database, changes)).inspect_err(|_| _ = self.give_up(&database)));
         let mut counts = self.counts.lock();
         match done {
             Ok(()) => {
