@@ -63,9 +63,11 @@ mod zoo;
 
 pub use error::{BoxError, BuildError, Error, JoinError, RejectReason, Rejected, SubmitReason, TaskResult, WaitError};
 pub use jobs::{
-    Job, JobContext, JobError, JobExecutor, JobExecutorBuilder, JobLane, MemoryStore, SavedState, StateStore, Step,
-    StoreError,
+    Job, JobContext, JobError, JobExecutor, JobExecutorBuilder, JobLane, JobStats, MemoryStore, SavedState, StateStore,
+    Step, StoreError, StoreErrorKind,
 };
+#[cfg(feature = "store-redb")]
+pub use jobs::{RedbStore, RedbStoreBuilder, StoreStats};
 pub use pool::global::{global, shutdown_global, try_global};
 pub use pool::{
     BlockingType, DelayedTaskHandle, Dump, DumpedDelay, DumpedRunner, DumpedTask, Fence, PanicReport, Pause, PoolStats,

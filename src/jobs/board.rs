@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use super::context::Run;
 use super::errand::{Errand, Settle};
+use super::executor::JobStats;
 use super::job::JobLane;
 use crate::pool::DelayedTaskHandle;
 use crate::sync::Mutex;
@@ -97,6 +98,8 @@ pub(super) struct Board<R> {
     capacity: [usize; 3],
     seats: Vec<Seat>,
     next_place: u64,
+    /// `runs`, `yields`, `preemptions` and `saves`; the rest is counted when somebody asks.
+    counts: JobStats,
 }
 
 impl<R> Board<R> {
@@ -110,6 +113,7 @@ impl<R> Board<R> {
             capacity,
             seats: seats.collect(),
             next_place: 1,
+            counts: JobStats::default(),
         }
     }
 
@@ -198,6 +202,7 @@ impl<R> Board<R> {
             return None;
         };
         let run = Run::new(&entry.claim.wanted);
+        self.counts.runs += 1;
         let is_protected = entry.fruitless >= PATIENCE;
         seat.running = Some(Running { claim: Arc::clone(&entry.claim), run: Arc::clone(&run), is_protected });
         if !std::mem::replace(&mut entry.has_run, true) {
@@ -223,12 +228,32 @@ impl<R> Board<R> {
     /// A job yielded, and has its place again; it comes back when the board is closed.
     pub(super) fn put_back(&mut self, number: usize, mut entry: Entry<R>, went_on: bool) -> Option<Entry<R>> {
         let was_asked = self.seats[number].running.take().is_some_and(|running| running.run.is_asked());
+        self.counts.yields += 1;
+        self.counts.preemptions += u64::from(was_asked);
         if self.is_closed {
             return Some(entry);
         }
         entry.fruitless = if was_asked && !went_on { entry.fruitless + 1 } else { 0 };
         self.queues[entry.claim.priority.index()].insert(entry.place, entry);
         None
+    }
+
+    pub(super) fn saved(&mut self) {
+        self.counts.saves += 1;
+    }
+
+    pub(super) fn stats(&self) -> JobStats {
+        let class = |index: usize| Priority::DESCENDING[index].index();
+        let running = |index: usize| {
+            let running = self.seats.iter().filter_map(|seat| seat.running.as_ref());
+            running.filter(|running| running.claim.priority == Priority::DESCENDING[index]).count()
+        };
+        JobStats {
+            queued: std::array::from_fn(|index| self.queues[class(index)].len()),
+            delayed: self.delayed.len(),
+            running: std::array::from_fn(running),
+            ..self.counts
+        }
     }
 
     /// Takes a job out that does not run.

@@ -34,11 +34,13 @@ pub(super) struct Body<S, T, R> {
     has_begun: bool,
     /// Steps were made since the last save.
     is_ahead: bool,
+    /// The last yield saved it.
+    has_saved: bool,
 }
 
 impl<S, T, R> Body<S, T, R> {
     pub(super) fn new(state: S, step: StepFn<S, T, R>) -> Self {
-        Self { state, step, keeping: None, partial: None, has_begun: false, is_ahead: false }
+        Self { state, step, keeping: None, partial: None, has_begun: false, is_ahead: false, has_saved: false }
     }
 
     fn stride(&mut self, cx: &mut JobContext<R>) -> Result<Step<T>, JobError> {
@@ -49,7 +51,7 @@ impl<S, T, R> Body<S, T, R> {
         self.is_ahead = true;
         match &step {
             Step::Again => {}
-            Step::Yield => self.save().map_err(JobError::Store)?,
+            Step::Yield => self.has_saved = self.save().map_err(JobError::Store)?,
             Step::Done(_) => self.forget(),
         }
         Ok(step)
@@ -63,11 +65,12 @@ impl<S, T, R> Body<S, T, R> {
         Ok(())
     }
 
-    fn save(&mut self) -> Result<(), StoreError> {
+    /// True when there was something to save, and it is.
+    fn save(&mut self) -> Result<bool, StoreError> {
         let is_ahead = std::mem::take(&mut self.is_ahead);
-        let Some(keeping) = self.keeping.as_ref().filter(|_| is_ahead) else { return Ok(()) };
+        let Some(keeping) = self.keeping.as_ref().filter(|_| is_ahead) else { return Ok(false) };
         let bytes = (keeping.save)(&self.state).map_err(StoreError::new)?;
-        keeping.store.save(&keeping.key, &bytes)
+        keeping.store.save(&keeping.key, &bytes).map(|()| true)
     }
 
     fn forget(&self) {
@@ -84,7 +87,8 @@ impl<S, T, R> Body<S, T, R> {
 #[must_use]
 pub(super) enum Stride {
     Again,
-    Yield,
+    /// Whether its state was saved.
+    Yield(bool),
     /// The answer has been given.
     Over,
     /// As `Over`; nobody knows in which state the resource is.
@@ -122,8 +126,8 @@ impl<T: Send + 'static> Settle for Answer<T> {
 pub(super) trait Errand<R>: Send {
     /// One step; nothing after it is over.
     fn stride(&mut self, cx: &mut JobContext<R>) -> Stride;
-    /// Ends it between two steps.
-    fn end(&mut self, why: JobError);
+    /// Ends it between two steps; true when its state was saved for that.
+    fn end(&mut self, why: JobError) -> bool;
 }
 
 pub(super) struct Work<S, T: Send + 'static, R> {
@@ -141,7 +145,7 @@ impl<S, T: Send + 'static, R> Work<S, T, R> {
     fn end_in_part(&mut self) -> Stride {
         let Some(Body { state, step, partial: Some(partial), .. }) = self.body.take_if(|body| body.partial.is_some())
         else {
-            return Stride::Yield;
+            return Stride::Yield(self.body.as_mut().is_some_and(|body| std::mem::take(&mut body.has_saved)));
         };
         let result = catch(|| partial(state)).map_err(|payload| JobError::Panicked(Panicked::new(payload)));
         drop_quietly(step);
@@ -166,14 +170,16 @@ impl<S: Send + 'static, T: Send + 'static, R: 'static> Errand<R> for Work<S, T, 
         Stride::Over
     }
 
-    fn end(&mut self, why: JobError) {
+    fn end(&mut self, why: JobError) -> bool {
+        let mut has_saved = false;
         if let Some(body) = &mut self.body {
             match catch(|| body.save()) {
-                Ok(Ok(())) => {}
+                Ok(Ok(saved)) => has_saved = saved,
                 Ok(Err(error)) => tracing::warn!(%error, "the state of a job that was ended was not saved"),
                 Err(payload) => drop_payload(payload),
             }
         }
         self.settle(Err(why));
+        has_saved
     }
 }

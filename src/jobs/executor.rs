@@ -125,13 +125,14 @@ impl<R: 'static> JobExecutor<R> {
         T: Send + 'static,
     {
         let own = Arc::new(OwnWorker(Arc::downgrade(self.shared()))) as Arc<dyn Waited>;
-        let (promise, handle) = Promise::new(Some(own), location);
+        let wanted = token.child();
+        let (promise, handle) = Promise::while_wanted(Some(own), wanted.clone(), location);
         let answer = Answer::new(promise);
         let claim = Claim {
             // Relaxed: a number of its own, nothing more.
             id: IDS.fetch_add(1, Ordering::Relaxed),
             priority: job.priority,
-            wanted: token.child(),
+            wanted,
             settle: Arc::clone(&answer) as Arc<_>,
             bound: Mutex::new(None),
         };
@@ -162,8 +163,8 @@ impl<R: 'static> JobExecutor<R> {
         }
     }
 
-    /// Hands a job over, and never blocks: without room the result is [`JobError::Full`]. To drop the handle changes nothing; cancel the token to have the job end. On the executor's own workers
-    /// the result must not be waited for.
+    /// Hands a job over, and never blocks: without room the result is [`JobError::Full`]. To drop the handle changes nothing; cancel the token, or the handle, to have the job end: the result is
+    /// [`JobError::Cancelled`] at once, and a job that runs is over after its step. On the executor's own workers the result must not be waited for.
     #[track_caller]
     pub fn submit<S, T>(&self, job: Job<S, T, R>, token: &CancelToken) -> TaskHandle<Result<T, JobError>>
     where
@@ -178,6 +179,12 @@ impl<R: 'static> JobExecutor<R> {
             });
         }
         handle
+    }
+
+    /// What it is doing, and what it has done so far; one consistent picture.
+    #[must_use]
+    pub fn stats(&self) -> JobStats {
+        self.shared().board.lock().stats()
     }
 
     /// Takes no more jobs: those that wait end as [`JobError::ShutDown`], those that run are asked to stop and end after their step, with their result if that was the last one. Waits until
@@ -198,6 +205,26 @@ impl<R: 'static> JobExecutor<R> {
         }
         Ok(())
     }
+}
+
+/// What a [`JobExecutor`] is doing, and has done. Arrays are by class: `UserBlocking`, `UserVisible`, `BestEffort`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct JobStats {
+    /// Jobs that wait for a worker, those that yielded included.
+    pub queued: [usize; 3],
+    /// Jobs whose start delay is not over.
+    pub delayed: usize,
+    /// Jobs that run now.
+    pub running: [usize; 3],
+    /// Runs so far.
+    pub runs: u64,
+    /// Runs that ended with a yield.
+    pub yields: u64,
+    /// Yields of runs that were asked to.
+    pub preemptions: u64,
+    /// States that were saved at a yield, or when a job was ended.
+    pub saves: u64,
 }
 
 impl<R: 'static> Clone for JobExecutor<R> {

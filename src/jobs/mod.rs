@@ -19,6 +19,7 @@
 //! | `job` | what is submitted |
 //! | `context` | what a step knows of its run |
 //! | `store` | where states survive |
+//! | `redb_store`, `record`, `backing` | the store in a file (feature `store-redb`): commits, what a record is, what it is written to |
 //! | `supervised` | the same steps under a supervisor, without an executor |
 //! | `error` | why a job has no result |
 //!
@@ -27,9 +28,11 @@
 //!
 //! The bad interleaving: a token is cancelled between the moment when its job was taken and its first step. Excluded because the worker looks at the token after it took the job.
 //!
-//! Witnessed by `tests/env/jobs_classes.rs`, `tests/env/jobs_ends.rs`, `tests/env/jobs_states.rs`, `tests/env/jobs_supervised.rs`.
+//! Witnessed by `tests/env/jobs_classes.rs`, `tests/env/jobs_ends.rs`, `tests/env/jobs_states.rs`, `tests/env/jobs_supervised.rs`; the store in a file by `tests/p_kill.rs` and `jobs::tests`.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "store-redb")]
+mod backing;
 mod board;
 mod context;
 mod desk;
@@ -37,12 +40,21 @@ mod errand;
 mod error;
 mod executor;
 mod job;
+#[cfg(feature = "store-redb")]
+mod record;
+#[cfg(feature = "store-redb")]
+mod redb_store;
 mod shared;
 mod store;
 mod supervised;
 
+#[cfg(all(test, feature = "store-redb", not(any(overstrand_loom, overstrand_shuttle))))]
+mod tests;
+
 pub use context::JobContext;
 pub use error::JobError;
-pub use executor::{JobExecutor, JobExecutorBuilder};
+pub use executor::{JobExecutor, JobExecutorBuilder, JobStats};
 pub use job::{Job, JobLane, Step};
-pub use store::{MemoryStore, SavedState, StateStore, StoreError};
+#[cfg(feature = "store-redb")]
+pub use redb_store::{RedbStore, RedbStoreBuilder, StoreStats};
+pub use store::{MemoryStore, SavedState, StateStore, StoreError, StoreErrorKind};

@@ -113,7 +113,7 @@ impl<R: 'static> Shared<R> {
         }
         match entry {
             Some(mut entry) => {
-                entry.errand.end(JobError::Cancelled);
+                self.end_entry(&mut entry, JobError::Cancelled);
                 self.room.ring();
             }
             None => claim.settle.fail(JobError::Cancelled),
@@ -138,7 +138,7 @@ impl<R: 'static> Shared<R> {
             timer.cancel();
         }
         for mut entry in leftovers.entries {
-            entry.errand.end(JobError::ShutDown);
+            self.end_entry(&mut entry, JobError::ShutDown);
         }
         leftovers.runs.iter().for_each(|run| run.stop());
         self.room.ring();
@@ -175,28 +175,44 @@ impl<R: 'static> Shared<R> {
                     desk.clear();
                     break self.board.lock().ended(seat);
                 }
-                (_, Some(why)) => break self.end(seat, entry, why),
+                (stride, Some(why)) => {
+                    if stride == Stride::Yield(true) {
+                        self.board.lock().saved();
+                    }
+                    break self.end(seat, entry, why);
+                }
                 (Stride::Again, None) => {
                     if !std::mem::replace(&mut went_on, true) {
                         self.board.lock().progressed(seat, &mut entry);
                     }
                     pause();
                 }
-                (Stride::Yield, None) => break self.put_back(seat, entry, went_on),
+                (Stride::Yield(saved), None) => {
+                    if saved {
+                        self.board.lock().saved();
+                    }
+                    break self.put_back(seat, entry, went_on);
+                }
             }
         }
     }
 
     fn end(&self, seat: usize, mut entry: Entry<R>, why: JobError) {
         self.board.lock().ended(seat);
-        entry.errand.end(why);
+        self.end_entry(&mut entry, why);
+    }
+
+    fn end_entry(&self, entry: &mut Entry<R>, why: JobError) {
+        if entry.errand.end(why) {
+            self.board.lock().saved();
+        }
     }
 
     fn put_back(&self, seat: usize, entry: Entry<R>, went_on: bool) {
         let claim = Arc::clone(&entry.claim);
         let refused = self.board.lock().put_back(seat, entry, went_on);
         if let Some(mut entry) = refused {
-            entry.errand.end(JobError::ShutDown);
+            self.end_entry(&mut entry, JobError::ShutDown);
         } else if claim.wanted.is_cancelled() {
             // WHY: a cancel that came before it was back has not found it.
             self.cancel(&claim);

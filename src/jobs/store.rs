@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
+use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::error::BoxError;
 use crate::sync::Mutex;
@@ -48,31 +50,121 @@ pub trait StateStore: Send + Sync {
     fn remove(&self, key: &str) -> Result<(), StoreError>;
 }
 
-/// A state could not be kept or brought back.
-pub struct StoreError(BoxError);
+/// What is wrong with a store or a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreErrorKind {
+    /// Something failed; the [source](std::error::Error::source) says what.
+    #[error("failed")]
+    Failed,
+    /// Another process has it open, or another store of this one.
+    #[error("is open elsewhere")]
+    Locked,
+    /// It was written by something else.
+    #[error("is of another kind")]
+    Foreign,
+    /// A newer version of this crate wrote it.
+    #[error("is of a newer version")]
+    Newer,
+    /// Bytes are not as they were written.
+    #[error("is damaged")]
+    Corrupt,
+    /// It ends too early.
+    #[error("is cut off")]
+    Truncated,
+    /// It is larger than it may be.
+    #[error("is larger than it may be")]
+    TooLarge,
+}
+
+/// A state could not be kept or brought back, or a store could not be opened.
+#[derive(Clone)]
+pub struct StoreError {
+    kind: StoreErrorKind,
+    key: Option<Box<str>>,
+    cause: Option<Arc<dyn StdError + Send + Sync>>,
+}
 
 impl StoreError {
-    /// An error with that cause.
+    /// An error with that cause, of kind [`Failed`](StoreErrorKind::Failed).
     pub fn new(cause: impl Into<BoxError>) -> Self {
-        Self(cause.into())
+        Self { kind: StoreErrorKind::Failed, key: None, cause: Some(Arc::from(cause.into())) }
+    }
+
+    /// What is wrong.
+    #[must_use]
+    pub fn kind(&self) -> StoreErrorKind {
+        self.kind
+    }
+
+    /// The key whose state it is about; `None` if it is about the store.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+}
+
+#[cfg(feature = "store-redb")]
+impl StoreError {
+    pub(super) fn of(kind: StoreErrorKind) -> Self {
+        Self { kind, key: None, cause: None }
+    }
+
+    pub(super) fn of_key(self, key: &str) -> Self {
+        Self { key: Some(key.into()), ..self }
+    }
+
+    pub(super) fn because(self, cause: impl Into<BoxError>) -> Self {
+        Self { cause: Some(Arc::from(cause.into())), ..self }
+    }
+
+    /// What an error of the database means.
+    pub(super) fn of_database(error: redb::Error) -> Self {
+        let kind = match &error {
+            redb::Error::DatabaseAlreadyOpen => StoreErrorKind::Locked,
+            redb::Error::Corrupted(_) => StoreErrorKind::Corrupt,
+            redb::Error::ValueTooLarge(_) => StoreErrorKind::TooLarge,
+            redb::Error::UpgradeRequired(_)
+            | redb::Error::TableTypeMismatch { .. }
+            | redb::Error::TableIsMultimap(_)
+            | redb::Error::TypeDefinitionChanged { .. } => StoreErrorKind::Foreign,
+            redb::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => StoreErrorKind::Foreign,
+            redb::Error::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => StoreErrorKind::Truncated,
+            _ => StoreErrorKind::Failed,
+        };
+        match error {
+            redb::Error::Io(error) => Self::of(kind).because(error),
+            error => Self::of(kind).because(error),
+        }
     }
 }
 
 impl fmt::Debug for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("StoreError").field(&self.0).finish()
+        f.debug_struct("StoreError")
+            .field("kind", &self.kind)
+            .field("key", &self.key)
+            .field("cause", &self.cause)
+            .finish()
     }
 }
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the store failed: {}", self.0)
+        match &self.key {
+            Some(key) => write!(f, "the state of {key:?} in the store {}", self.kind)?,
+            None => write!(f, "the store {}", self.kind)?,
+        }
+        match &self.cause {
+            Some(cause) => write!(f, ": {cause}"),
+            None => Ok(()),
+        }
     }
 }
 
-impl std::error::Error for StoreError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&*self.0)
+impl StdError for StoreError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.cause.as_deref().map(|cause| cause as &(dyn StdError + 'static))
     }
 }
 

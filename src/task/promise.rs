@@ -1,8 +1,8 @@
 //! A result that somebody owes: completed once, from anywhere, for a [`TaskHandle`].
 //!
-//! There is no closure behind it, so cancelling the handle changes nothing. A promise that is dropped is kept as [`JoinError::ShutDown`].
+//! There is no closure behind it: cancelling the handle signals the token of who owes it, if there is one, and changes nothing else. A promise that is dropped is kept as [`JoinError::ShutDown`].
 //!
-//! Witnessed by `tests::promise_is_kept_once`.
+//! Witnessed by `tests::promise_is_kept_once`, `tests::promise_is_cancelled_by_its_token`.
 #![forbid(unsafe_code)]
 
 use std::panic::Location;
@@ -23,13 +23,31 @@ pub(crate) struct Promise<T: Send + 'static>(Arc<Promised<T>>);
 struct Promised<T> {
     answer: Mutex<Answer<T>>,
     waited: Option<Arc<dyn Waited>>,
+    wanted: Option<CancelToken>,
     location: &'static Location<'static>,
 }
 
 impl<T: Send + 'static> Promise<T> {
     /// A promise, and the handle of who waits for it; `waited` knows who would wait for himself.
     pub(crate) fn new(waited: Option<Arc<dyn Waited>>, location: &'static Location<'static>) -> (Self, TaskHandle<T>) {
-        let promised = Arc::new(Promised { answer: Mutex::default(), waited, location });
+        Self::made(waited, None, location)
+    }
+
+    /// A promise that is wanted until the token is cancelled, which the handle can do.
+    pub(crate) fn while_wanted(
+        waited: Option<Arc<dyn Waited>>,
+        wanted: CancelToken,
+        location: &'static Location<'static>,
+    ) -> (Self, TaskHandle<T>) {
+        Self::made(waited, Some(wanted), location)
+    }
+
+    fn made(
+        waited: Option<Arc<dyn Waited>>,
+        wanted: Option<CancelToken>,
+        location: &'static Location<'static>,
+    ) -> (Self, TaskHandle<T>) {
+        let promised = Arc::new(Promised { answer: Mutex::default(), waited, wanted, location });
         (Self(Arc::clone(&promised)), TaskHandle::new(promised))
     }
 
@@ -73,7 +91,10 @@ impl<T: Send + 'static> Pending<T> for Promised<T> {
     }
 
     fn cancel(&self) -> bool {
-        false
+        let is_late = |wanted: &&CancelToken| self.is_done() || wanted.is_cancelled();
+        let Some(wanted) = self.wanted.as_ref().filter(|wanted| !is_late(wanted)) else { return false };
+        wanted.cancel();
+        true
     }
 
     fn cancel_waiting(&self) -> bool {
@@ -117,5 +138,18 @@ mod tests {
         let (promise, handle) = Promise::<u32>::new(None, Location::caller());
         drop(promise);
         assert!(matches!(handle.join(), Err(JoinError::ShutDown)));
+    }
+
+    #[test]
+    fn promise_is_cancelled_by_its_token() {
+        let wanted = CancelToken::new();
+        let (promise, handle) = Promise::<u32>::while_wanted(None, wanted.clone(), Location::caller());
+        assert!(handle.cancel() && wanted.is_cancelled() && !handle.cancel(), "once");
+        promise.complete(Ok(7));
+        assert!(matches!(handle.join(), Ok(7)), "what is kept counts");
+        let wanted = CancelToken::new();
+        let (promise, handle) = Promise::while_wanted(None, wanted.clone(), Location::caller());
+        promise.complete(Ok(7));
+        assert!(!handle.cancel() && !wanted.is_cancelled(), "there is nothing to cancel");
     }
 }

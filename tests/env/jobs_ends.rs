@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use overstrand::testing::TestEnvironment;
 use overstrand::{CancelToken, Error, Job, JobError, JobExecutor, Priority, Step, WaitError};
@@ -149,5 +150,38 @@ fn pool_and_handles_end_the_executor() {
             env.run_until_idle();
         }
         assert_eq!(noted(&log), ["dropped 0", "dropped 0"]);
+    });
+}
+
+/// RES-5: the handle cancels its job, wherever it is; only once, and not one that has its result.
+#[test]
+fn handle_cancels_its_job() {
+    explore(60, |env| {
+        let (jobs, log, never) = (single(env), Log::default(), CancelToken::new());
+        let (inner, own) = (jobs.clone(), Arc::clone(&log));
+        let first = Job::stateful("first", (), move |(): &mut (), _: &mut _| {
+            let queued = inner.submit(short(&own, "queued", Priority::UserBlocking), &CancelToken::new());
+            let late = short(&own, "late", Priority::UserBlocking).start_delay(Duration::from_secs(1));
+            let late = inner.submit(late, &CancelToken::new());
+            let stats = inner.stats();
+            assert_eq!((stats.queued, stats.delayed, stats.running), ([1, 0, 0], 1, [0, 1, 0]));
+            for handle in [&queued, &late] {
+                assert!(handle.cancel() && !handle.cancel() && handle.is_finished());
+            }
+            let stats = inner.stats();
+            assert_eq!((stats.queued, stats.delayed), ([0; 3], 0));
+            Ok(Step::Done([queued, late]))
+        });
+        let handles = jobs.execute(first, &never).expect("it runs");
+        handles.into_iter().for_each(|handle| assert!(matches!(handle.join(), Ok(Err(JobError::Cancelled)))));
+        let endless = Job::stateful("endless", (), |(): &mut (), _: &mut _| Ok(Step::<()>::Again));
+        let endless = jobs.submit(endless, &never);
+        assert!(endless.cancel());
+        assert!(matches!(endless.join(), Ok(Err(JobError::Cancelled))));
+        let done = jobs.submit(short(&log, "next", Priority::BestEffort), &never);
+        env.run_until_idle();
+        assert!(done.is_finished() && !done.cancel());
+        assert!(matches!(done.join(), Ok(Ok("next"))));
+        assert_eq!((noted(&log), never.is_cancelled()), (vec!["next".to_owned()], false));
     });
 }

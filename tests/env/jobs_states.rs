@@ -58,6 +58,11 @@ fn job_goes_on_from_its_last_save() {
         assert_eq!(jobs.execute(second, &CancelToken::new()).expect("done"), 6);
         assert_eq!(steps.load(Ordering::SeqCst), 2);
         assert_eq!(store.load("row").expect("it can be asked"), None);
+        let stats = jobs.stats();
+        assert_eq!(
+            (stats.yields, stats.preemptions, stats.saves, stats.queued, stats.running),
+            (3, 0, 4, [0; 3], [0; 3])
+        );
     });
 }
 
