@@ -205,6 +205,98 @@ fn room(pool: &ThreadPool) -> AnyResult {
 }
 "#;
 
+#[cfg(feature = "cron")]
+const SERVICES_CALLS: &str = r#"
+fn main() -> AnyResult {
+    let pool = ThreadPool::builder().workers(2).build()?;
+    let supervisor = Supervisor::builder(&pool).build()?;
+    web(&pool)?;
+    let session = CancelToken::new();
+    let mail = session_service(&session)?;
+    session.cancel();
+    mail.wait_stopped(Duration::from_secs(60))?;
+    supervised_service(&supervisor)?;
+    let health = health_ticker(&pool)?;
+    stop_ticker(&health)?;
+    assert!(!health.is_running());
+    cron_report()?.stop(Duration::from_secs(60))?;
+    helpers()?;
+    jobs(&pool)?;
+    let this = std::env::current_exe()?;
+    assert_eq!(supervised_index(&supervisor, vec![this.clone(), this])?, Some(2));
+    assert_eq!(supervised_index(&supervisor, vec!["nowhere".into()])?, None);
+    let report = supervisor.shutdown()?;
+    assert!(report.stuck.is_empty(), "{report:?}");
+    println!("all kept");
+    Ok(())
+}
+
+/// Clients come all the time, so that nobody waits for one in vain.
+fn web(pool: &ThreadPool) -> AnyResult {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    let server = http_service(pool, listener)?;
+    server.wait_started(Duration::from_secs(60))?;
+    let ask = move || -> io::Result<String> {
+        let patience = Duration::from_millis(100);
+        let mut stream = std::net::TcpStream::connect_timeout(&address, patience)?;
+        stream.set_read_timeout(Some(patience))?;
+        let mut answer = String::new();
+        io::Read::read_to_string(&mut stream, &mut answer)?;
+        Ok(answer)
+    };
+    assert!((0..1000).any(|_| ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 204"))));
+    let is_over = CancelToken::new();
+    let until = is_over.clone();
+    let clients = std::thread::spawn(move || {
+        while !until.is_cancelled() {
+            _ = ask();
+        }
+    });
+    let seen = admin_page(&server);
+    is_over.cancel();
+    clients.join().expect("no panic");
+    assert!(!server.is_running());
+    seen
+}
+
+fn helpers() -> AnyResult {
+    assert!(wait_for_file(std::env::current_exe()?) && !wait_for_file("nowhere".into()));
+    let unwanted = CancelToken::new();
+    unwanted.cancel();
+    println!("a port, after all: {}", wait_for_port(&unwanted));
+    assert_eq!(download().err().map(|error| error.kind()), Some(io::ErrorKind::NotFound));
+    assert_eq!((plugin("12"), plugin("twelve")), (Some(12), None));
+    Ok(())
+}
+
+fn jobs(pool: &ThreadPool) -> AnyResult {
+    let (jobs, wanted, unwanted) = (executor(pool)?, CancelToken::new(), CancelToken::new());
+    unwanted.cancel();
+    let all = sum(&jobs, &wanted)?;
+    assert!(all > 499_999_500_000, "{all}");
+    assert_eq!(query(pool, &wanted)?, 3);
+    assert!(soon(estimate(&jobs, &wanted))? > 0);
+    assert!(why_not(&jobs, &wanted).is_some() && why_not(&jobs, &unwanted).is_none());
+    assert!(resumable(&jobs, memory_store()?, &wanted)? > 499_999_500_000);
+    jobs.shutdown()?;
+    assert!(why_not(&jobs, &wanted).is_none());
+    Ok(())
+}
+
+/// Asks a future until it is ready.
+fn soon<F: Future>(future: F) -> F::Output {
+    let mut future = std::pin::pin!(future);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    loop {
+        if let std::task::Poll::Ready(value) = future.as_mut().poll(&mut context) {
+            return value;
+        }
+        std::thread::yield_now();
+    }
+}
+"#;
+
 /// The builds of the library beside this test, newest first.
 fn libraries(deps: &Path) -> Vec<PathBuf> {
     let entries = deps.read_dir().expect("the test runs from there").filter_map(Result::ok);
@@ -240,9 +332,12 @@ fn run(name: &str, text: &str) -> Output {
             .output()
             .expect("the compiler runs");
         if built.status.success() {
-            return Command::new(&out).output().expect("it runs");
+            return Command::new(&out).current_dir(deps).output().expect("it runs");
         }
-        complaint = String::from_utf8_lossy(&built.stderr).into_owned();
+        // The newest is the one that is to do.
+        if complaint.is_empty() {
+            complaint = String::from_utf8_lossy(&built.stderr).into_owned();
+        }
     }
     panic!("{complaint}");
 }
@@ -286,6 +381,18 @@ fn functions_of_the_supervision_surface_do_what_they_say() {
     let printed = String::from_utf8_lossy(&ran.stdout);
     assert!(ran.status.success(), "{printed}{}", String::from_utf8_lossy(&ran.stderr));
     for line in ["camera-1", "cancelled", "submitted, 0 evicted", "late was not taken", "all kept\n"] {
+        assert!(printed.contains(line), "{line} is not in {printed}");
+    }
+}
+
+#[cfg(feature = "cron")]
+#[test]
+fn functions_of_the_services_surface_do_what_they_say() {
+    let text = format!("{}\n{SERVICES_CALLS}", include_str!("surface/5_services_jobs.rs"));
+    let ran = run("surface_5_services_jobs_calls", &text);
+    let printed = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success(), "{printed}{}", String::from_utf8_lossy(&ran.stderr));
+    for line in ["running: true", "next: ", "not wanted any more", "closing time", "all kept\n"] {
         assert!(printed.contains(line), "{line} is not in {printed}");
     }
 }
