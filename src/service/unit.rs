@@ -187,10 +187,8 @@ impl Unit {
     fn end(&self, patience: &Patience) -> Result<(), ServiceError> {
         let (_, Some(control)) = self.latest() else { return Ok(()) };
         control.refuse_deadlock()?;
-        if self.is_running() {
-            self.signs.set_limit(patience.left().unwrap_or(Duration::MAX));
-            control.remove();
-        }
+        self.signs.set_limit(patience.left().unwrap_or(Duration::MAX));
+        control.remove();
         control.wait_ended(patience.left().unwrap_or(Duration::MAX))?;
         Ok(())
     }

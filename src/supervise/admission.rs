@@ -244,6 +244,8 @@ impl House {
         }
         let next = entry.slot.as_ref().and_then(|key| self.leave_slot(key, id));
         self.release_name(&entry, id);
+        // WHY first: who has waited for the end finds the body dropped.
+        fx.drop_later(entry.work.take());
         fx.push(Effect::Ended(Arc::clone(&entry.task)));
         self.agenda.extend(entry.parent.map(Step::Look));
         fx.drop_later(entry);
