@@ -3,14 +3,17 @@
 //! | a job is | where | leaves it |
 //! |---|---|---|
 //! | *delayed* | `delayed` | its delay is over (to *queued*); cancel, close |
-//! | *queued* | `queues`, by class and place | a worker of a lane that serves the class, the lowest place first (to *running*); cancel, close |
+//! | *queued* | `queues`, by class and place | a worker that serves the class, the lowest place first (to *running*); cancel, close |
 //! | *running* | with its worker; its seat knows the claim and the run | its end; a yield, which keeps its place (to *queued*) |
 //!
 //! A place is a number that grows, given when a job is queued for the first time. A job that yielded has started, so its place is before those of all that have not: the front of its class.
 //!
 //! A seat is *awake* from when its worker was posted a turn to when that turn finds no job, under the lock. So a job that waits is seen by a turn that is to come.
 //!
-//! Who is asked: a run of class `BestEffort` whose worker could serve something more urgent that waits, if there are more of those than seats without a run and runs that were asked before.
+//! The UI lane never serves `BestEffort`; the background takes what is urgent when more of that waits than UI workers have no run. Such a worker is awake, or was woken for one of them, so nothing is left to
+//! nobody.
+//!
+//! Who is asked: runs of class `BestEffort`, as many as there are more urgent jobs waiting than seats without a run and runs that were asked before.
 //!
 //! Preempted [`PATIENCE`] times in a row without a step that went on ([`Step::Again`](super::Step::Again)), a job is not asked in its next run until one did.
 #![forbid(unsafe_code)]
@@ -167,35 +170,46 @@ impl<R> Board<R> {
         entry.place = self.next_place;
         self.next_place += 1;
         self.queues[class.index()].insert(entry.place, entry);
-        let asleep = self.seats.iter_mut().enumerate().find(|(_, seat)| !seat.is_awake && seat.lane.serves(class));
-        let woken = asleep.map(|(number, seat)| {
-            seat.is_awake = true;
-            number
-        });
+        // Those of the UI lane come first.
+        let asleep = (0..self.seats.len()).find(|&number| !self.seats[number].is_awake && self.serves(number, class));
+        if let Some(number) = asleep {
+            self.seats[number].is_awake = true;
+        }
         self.press();
-        woken
+        asleep
+    }
+
+    fn urgent(&self) -> usize {
+        self.queues[Priority::UserBlocking.index()].len() + self.queues[Priority::UserVisible.index()].len()
+    }
+
+    /// True when a worker would take a job of that class now: one of the background takes what is urgent while the UI lane has no worker for it.
+    fn serves(&self, number: usize, class: Priority) -> bool {
+        match (self.seats[number].lane, class) {
+            (JobLane::Single, _) | (JobLane::Background, Priority::BestEffort) => true,
+            (JobLane::Ui, class) => class != Priority::BestEffort,
+            (JobLane::Background, _) => {
+                let is_free = |seat: &&Seat| seat.lane == JobLane::Ui && seat.running.is_none();
+                self.urgent() > self.seats.iter().filter(is_free).count()
+            }
+        }
     }
 
     /// Asks runs to yield, as the page above says.
     fn press(&mut self) {
-        for lane in [JobLane::Single, JobLane::Ui, JobLane::Background] {
-            let above = [Priority::UserBlocking, Priority::UserVisible].into_iter().filter(|&class| lane.serves(class));
-            let urgent: usize = above.map(|class| self.queues[class.index()].len()).sum();
-            let seats = || self.seats.iter().filter(|seat| seat.lane == lane);
-            let spare = seats().filter(|seat| seat.running.as_ref().is_none_or(|running| running.run.is_asked()));
-            let missing = urgent.saturating_sub(spare.count());
-            let may_be_asked = seats().filter_map(|seat| seat.running.as_ref()).filter(|running| {
-                running.claim.priority == Priority::BestEffort && !running.is_protected && !running.run.is_asked()
-            });
-            may_be_asked.take(missing).for_each(|running| running.run.ask());
-        }
+        let is_spare = |seat: &&Seat| seat.running.as_ref().is_none_or(|running| running.run.is_asked());
+        let missing = self.urgent().saturating_sub(self.seats.iter().filter(is_spare).count());
+        let running = self.seats.iter().filter_map(|seat| seat.running.as_ref());
+        let may_be_asked = running.filter(|running| {
+            running.claim.priority == Priority::BestEffort && !running.is_protected && !running.run.is_asked()
+        });
+        may_be_asked.take(missing).for_each(|running| running.run.ask());
     }
 
     /// The next job for a seat; without one the seat is not awake any more.
     pub(super) fn take(&mut self, number: usize) -> Option<(Entry<R>, Arc<Run>)> {
-        let lane = self.seats[number].lane;
-        let served = Priority::DESCENDING.into_iter().filter(|&class| lane.serves(class));
-        let entry = served.into_iter().find_map(|class| self.queues[class.index()].pop_first());
+        let served = Priority::DESCENDING.map(|class| self.serves(number, class).then_some(class));
+        let entry = served.into_iter().flatten().find_map(|class| self.queues[class.index()].pop_first());
         let seat = &mut self.seats[number];
         let Some((_, mut entry)) = entry else {
             seat.is_awake = false;

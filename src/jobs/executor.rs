@@ -32,7 +32,7 @@ const DEFAULT_CAPACITY: usize = 100;
 /// # Guarantees
 ///
 /// - Strict order of classes: `UserBlocking`, `UserVisible`, `BestEffort`; within one by submission (RES-1). The caller sees one result, however often the job made room.
-/// - A `BestEffort` run is asked to yield when something more urgent waits that its worker could serve, and no worker is free for it. The wish holds for that run, and for that one only (RES-2).
+/// - A `BestEffort` run is asked to yield when something more urgent waits, and no worker is free for it. The wish holds for that run, and for that one only (RES-2).
 ///   Nothing else is ever asked.
 /// - A job that yielded keeps its state, and goes on before all of its class that have not begun (RES-3).
 /// - A job has one run at a time: who does not yield is waited for (RES-4).
@@ -43,8 +43,8 @@ const DEFAULT_CAPACITY: usize = 100;
 ///
 /// # Not guaranteed
 ///
-/// A step that does not return is not stopped. Lower classes starve while there is always something higher: that is what strict order means. A background worker never helps the UI lane, nor the
-/// other way round, so a run is asked only where one worker serves all.
+/// A step that does not return is not stopped. Lower classes starve while there is always something higher: that is what strict order means. The UI lane is kept for what is urgent, and idle
+/// while there is only background work; a background worker takes what is urgent while the UI lane is busy.
 ///
 /// # Defaults
 ///
@@ -257,7 +257,7 @@ impl<'a, R: 'static> JobExecutorBuilder<'a, R> {
         self
     }
 
-    /// Workers for `BestEffort`. One worker in all serves every class.
+    /// Workers for `BestEffort`, and for what is urgent while the UI lane is busy. One worker in all serves every class.
     pub fn background_workers(mut self, workers: usize) -> Self {
         self.background_workers = Some(workers);
         self

@@ -30,20 +30,10 @@ pub enum Step<T> {
 pub enum JobLane {
     /// `UserBlocking`, then `UserVisible`.
     Ui,
-    /// `BestEffort`.
+    /// `BestEffort`; and what is urgent, while the UI lane has no worker free for it.
     Background,
     /// All three: the one worker in all.
     Single,
-}
-
-impl JobLane {
-    pub(super) fn serves(self, class: Priority) -> bool {
-        match self {
-            Self::Ui => class != Priority::BestEffort,
-            Self::Background => class == Priority::BestEffort,
-            Self::Single => true,
-        }
-    }
 }
 
 /// A job: a state, and a step that is called with it until it is done; for a [`JobExecutor`](crate::JobExecutor).

@@ -225,6 +225,42 @@ fn lanes_serve_their_classes() {
     });
 }
 
+/// RES-2: with several workers, too: while the UI lane is busy a background run is asked, and its worker serves what is urgent.
+#[test]
+fn background_makes_room_while_the_ui_lane_is_busy() {
+    TestEnvironment::builder().workers(2).baton().explore(0..40, |env| {
+        let jobs = JobExecutor::builder(env.pool()).ui_workers(1).background_workers(1).build().expect("valid");
+        let (log, token) = (Log::default(), CancelToken::new());
+        let [begun, asked, served] = [(); 3].map(|()| CancelToken::new());
+        let (wait, tell, end) = (begun.clone(), asked.clone(), served.clone());
+        let (own, executor) = (Arc::clone(&log), jobs.clone());
+        let hold = Job::stateful("hold", (), move |(): &mut (), _| {
+            wait.wait();
+            drop(executor.submit(short(&own, "urgent", Priority::UserBlocking), &CancelToken::new()));
+            tell.cancel();
+            end.wait();
+            Ok(Step::Done(()))
+        });
+        let own = Arc::clone(&log);
+        let back = Job::stateful("back", false, move |has_begun: &mut bool, cx| {
+            if std::mem::replace(has_begun, true) {
+                note(&own, "back");
+                served.cancel();
+                return Ok(Step::Done(()));
+            }
+            begun.cancel();
+            asked.wait();
+            assert!(cx.should_yield(), "the UI lane is busy");
+            Ok(Step::Yield)
+        });
+        let hold = jobs.submit(hold.priority(Priority::UserVisible), &token);
+        let back = jobs.submit(back.priority(Priority::BestEffort), &token);
+        assert!(matches!((hold.join(), back.join()), (Ok(Ok(())), Ok(Ok(())))));
+        assert_eq!(noted(&log), ["urgent", "back"]);
+        assert_eq!(jobs.stats().preemptions, 1);
+    });
+}
+
 /// RES-5: a start delay holds no worker, and a cancel reaches it.
 #[test]
 fn delayed_start_can_be_cancelled() -> AnyResult {
