@@ -24,14 +24,14 @@
 //!   mail 2 resumed
 //!   mail 3 started
 //! > restart mail
-//!   mail 3 stopping: Restart
+//!   mail 3 stopping: to be restarted
 //!   mail 3 cancelled
 //!   mail 4 started
 //! > set the priority of mail to 5, add a task of priority 4
 //!   mail 4 has priority 5
 //!   backup was not taken: no place for it
 //! > cancel mail
-//!   mail 4 stopping: Cancelled
+//!   mail 4 stopping: cancelled
 //!   mail 4 cancelled
 //!   mail 4 finished: cancelled
 //!   mail 4 removed

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use super::ticker::{Beat, TickContext};
+use super::ticker::{Beat, CALLED, TickContext};
 use super::unit::Lease;
 use crate::error::TaskResult;
 use crate::pool::target::PoolAnchor;
@@ -30,6 +30,7 @@ use crate::runner::{RepeatingTaskHandle, repeat_until};
 use crate::supervise::{SelfCancelled, TaskContext};
 use crate::sync::Mutex;
 use crate::task::cancel::CancelToken;
+use crate::task::current::name_of;
 use crate::task::panic::drop_quietly;
 use crate::task::traits::TaskTraits;
 use crate::time::Schedule;
@@ -174,10 +175,11 @@ impl Beside {
     }
 
     fn start(self: &Arc<Self>, (number, lease): (u64, Arc<Lease>), token: CancelToken) {
+        let name = Some(name_of(lease.name(CALLED)));
         let tick = LiveTick { beside: Arc::clone(self), number, lease: Some(lease) };
         let cx = self.cx.part(token);
         let spec = Spec::here(TaskTraits::default().block_shutdown().long_running());
-        let spec = Spec { name: Some("ticker".into()), ..spec };
+        let spec = Spec { name, ..spec };
         let run = move |(tick, cx): (LiveTick, TaskContext)| move || tick.run(&cx);
         // Refused, it is over.
         drop(self.pool.post_with(spec, (tick, cx), run));

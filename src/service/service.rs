@@ -157,12 +157,12 @@ impl Service {
     fn make(&self) -> impl Fn(Lease) -> TaskSpec {
         let halves = Arc::clone(&self.halves);
         move |lease| {
-            let halves = Arc::clone(&halves);
+            let (halves, name) = (Arc::clone(&halves), lease.name("service"));
             let body = move |cx: &TaskContext| {
                 halves.run_apart(cx, || lease.begin());
                 Ok(())
             };
-            TaskSpec::blocking("service", body).restart(RestartPolicy::Never)
+            TaskSpec::blocking(name, body).restart(RestartPolicy::Never)
         }
     }
 }

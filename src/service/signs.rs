@@ -13,6 +13,7 @@
 //! Witnessed by `tests/env/service_races.rs`.
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use super::unit::PATIENCE;
 use crate::park::{Bell, Wait};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::task::current::Name;
 use crate::time::{Clock, Moment, SystemClock};
 
 /// It does not run.
@@ -40,6 +42,8 @@ pub(super) struct Signs {
     moved: Mutex<Option<(Arc<dyn Clock>, Moment)>>,
     /// How long a function that ends it may take.
     limit: Mutex<Duration>,
+    /// What it is called from the next start on.
+    name: Mutex<Option<Name>>,
 }
 
 impl Signs {
@@ -52,6 +56,7 @@ impl Signs {
             clock: SystemClock::new(),
             moved: Mutex::new(None),
             limit: Mutex::new(PATIENCE),
+            name: Mutex::new(None),
         }
     }
 
@@ -104,6 +109,11 @@ impl Signs {
 
     pub(super) fn set_limit(&self, limit: Duration) {
         *self.limit.lock() = limit;
+    }
+
+    pub(super) fn set_name(&self, name: Name) {
+        let before = self.name.lock().replace(name);
+        drop(before);
     }
 
     /// What a start of now is counted from.
@@ -164,6 +174,11 @@ impl Lease {
 
     pub(super) fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// What its task is called; this, if nothing was said.
+    pub(super) fn name(&self, otherwise: &'static str) -> Cow<'static, str> {
+        self.signs.name.lock().as_deref().map_or(otherwise.into(), |name| name.to_owned().into())
     }
 
     /// Its function is about to be called.

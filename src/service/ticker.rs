@@ -18,6 +18,9 @@ use crate::task::cancel::CancelToken;
 use crate::task::panic::catch;
 use crate::time::{MissedTicks, Schedule};
 
+/// What a ticker is called when nothing is said.
+pub(super) const CALLED: &str = "ticker";
+
 /// How many ticks are made up for when nothing is said of how many: as many as of a cron schedule.
 const QUEUED_MAX: u32 = 1_000;
 
@@ -276,20 +279,21 @@ impl Ticker {
 
 /// Each tick is a run.
 fn one_by_one(beat: &Arc<Beat>, schedule: &Schedule, lease: Lease) -> TaskSpec {
-    let beat = Arc::clone(beat);
+    let (beat, name) = (Arc::clone(beat), lease.name(CALLED));
     let body = move |cx: &TaskContext| {
         lease.begin();
         beat.tick(cx, |tick| TickContext::of_a_run(cx.clone(), tick))
     };
-    TaskSpec::periodic("ticker", schedule.clone(), body)
+    TaskSpec::periodic(name, schedule.clone(), body)
 }
 
 /// The ticks are parts of one run.
 fn beside(beat: &Arc<Beat>, full: Full, schedule: &Schedule, lease: Lease) -> TaskSpec {
-    let (beat, schedule, lease) = (Arc::clone(beat), schedule.clone(), Arc::new(lease));
+    let (beat, schedule, name) = (Arc::clone(beat), schedule.clone(), lease.name(CALLED));
+    let lease = Arc::new(lease);
     let body = move |cx| beside::run(cx, Arc::clone(&beat), Arc::clone(&lease), full, schedule.clone());
     // WHY no end to its grace: dropped by force, it would be over while ticks run, and could be started anew beside them.
-    TaskSpec::future("ticker", body).grace(Duration::MAX)
+    TaskSpec::future(name, body).grace(Duration::MAX)
 }
 
 impl Beat {

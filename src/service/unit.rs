@@ -308,6 +308,13 @@ macro_rules! unit_methods {
             self
         }
 
+        /// Its name, shown in reports, dumps and spans, from the next start on; without one it is that of its type, in lower case.
+        #[must_use]
+        pub fn name(self, name: impl Into<std::borrow::Cow<'static, str>>) -> Self {
+            self.unit.signs().set_name(crate::task::current::name_of(name));
+            self
+        }
+
         /// Starts it. It is running when this returns; if it was running, it has been stopped before, for which it has 2 s. The errors of before are forgotten.
         ///
         /// # Errors

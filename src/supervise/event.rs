@@ -60,6 +60,22 @@ pub enum StopReason {
     Group,
 }
 
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cancelled => "cancelled",
+            Self::Evicted => "evicted",
+            Self::MaxRuntime => "its time is over",
+            Self::Replaced => "replaced",
+            Self::ShutDown => "shutdown",
+            Self::AttemptTimeout => "the run took too long",
+            Self::HeartbeatLost => "silent for too long",
+            Self::Restart => "to be restarted",
+            Self::Group => "its group is restarted",
+        })
+    }
+}
+
 /// What happened.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -187,7 +203,7 @@ impl fmt::Display for EventKind {
             Self::Exhausted { retries } => write!(f, "gives up after {retries} retries"),
             Self::GaveUp => f.write_str("gives up: restarted too often"),
             Self::Escalated => f.write_str("restarted too often: its group is told"),
-            Self::Stopping { reason } => write!(f, "stopping: {reason:?}"),
+            Self::Stopping { reason } => write!(f, "stopping: {reason}"),
             Self::Paused => f.write_str("paused"),
             Self::Resumed => f.write_str("resumed"),
             Self::PriorityChanged { priority } => write!(f, "has priority {priority}"),
@@ -201,7 +217,7 @@ impl fmt::Display for EventKind {
             Self::Removed => f.write_str("removed"),
             Self::ShutdownRequested => f.write_str("shutdown requested"),
             Self::AllStopped => f.write_str("all stopped"),
-            Self::GraceExceeded { stuck } => write!(f, "{stuck} did not stop in time"),
+            Self::GraceExceeded { stuck } => write!(f, "shut down, but for {stuck} that did not stop in time"),
             Self::SubscriberPanicked { message } => write!(f, "a subscriber panicked: {message}"),
             Self::SubscriberOverflow { lost } => write!(f, "{lost} events lost"),
         }

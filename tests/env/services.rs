@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use overstrand::testing::{TestEnvironment, wait_until};
-use overstrand::{CancelToken, Outcome, Service, ServiceError, TaskContext, TaskResult, TaskSpec};
+use overstrand::{CancelToken, Outcome, Service, ServiceError, TaskContext, TaskResult, TaskSpec, Ticker};
 
 use crate::AnyResult;
 use crate::supervise_runs::{Gauge, supervisor};
@@ -318,4 +318,36 @@ fn supervised_service_is_stopped_by_its_function() {
         assert!(matches!(task.outcome().join(), Ok(Outcome::Cancelled)));
         assert_eq!((stops.runs(), runs.live(), task.errors().len()), (2, 0, 2));
     });
+}
+
+/// Services and tickers have names, which dumps show.
+#[test]
+fn names_are_shown() {
+    let env = TestEnvironment::builder().baton().workers(2).build();
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&log);
+    let note = move || seen.lock().expect("no panic").push(overstrand::current::task_name());
+    let noted = note.clone();
+    let web = Service::new(
+        move |cx| {
+            note();
+            cx.token().wait();
+            Ok(())
+        },
+        |_| Ok(()),
+    );
+    let web = web.name("web").on(env.pool());
+    web.start().expect("it starts");
+    web.wait_started(Duration::from_secs(9)).expect("it is called");
+    let beat = Ticker::new(Duration::from_secs(1), move |_| {
+        noted();
+        Ok(())
+    });
+    let beat = beat.on(env.pool());
+    beat.start().expect("it starts");
+    env.advance(Duration::from_secs(1));
+    beat.stop(None).expect("it ends");
+    web.stop(None).expect("it ends");
+    let names = log.lock().expect("no panic").iter().flatten().map(|name| name.to_string()).collect::<Vec<_>>();
+    assert_eq!(names, ["web", "ticker"]);
 }

@@ -1,12 +1,13 @@
 //! Two things that happen to a supervised task at once, in both orders, and what must not be mixed up then (I33, I34, I41, F57, F60, F61).
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use overstrand::testing::{Faults, TestEnvironment, wait_until};
 use overstrand::{
-    Admission, Event, EventKind, Outcome, Strategy, SubmitError, SupervisedTask, Supervisor, TaskContext, TaskControl,
-    TaskSpec, TaskStatus, WaitError,
+    Admission, CancelToken, Event, EventKind, Outcome, Strategy, SubmitError, SupervisedTask, Supervisor, TaskContext,
+    TaskControl, TaskSpec, TaskStatus, WaitError,
 };
 
 use crate::supervise_runs::{Gauge, supervisor};
@@ -354,4 +355,34 @@ fn wide_group_stops_in_reverse() -> AnyResult {
     assert!(root.cancel());
     assert!(order.lock().expect("no panic").iter().copied().eq((0..1000).rev()));
     Ok(())
+}
+
+/// Takes its time to be dropped, and says when it has been.
+struct Slow(Arc<AtomicBool>);
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        CancelToken::with_timeout(MILLISECOND).wait();
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// SUP-11: who has waited for the end of a task finds its body dropped.
+#[test]
+fn end_comes_after_the_body() {
+    TestEnvironment::builder().workers(2).baton().explore(0..40, |env| {
+        let (supervisor, is_dropped) = (supervisor(env), Arc::new(AtomicBool::new(false)));
+        let slow = Slow(Arc::clone(&is_dropped));
+        let task = supervisor.submit(TaskSpec::blocking("held", move |cx| {
+            let _held = &slow;
+            cx.ready();
+            cx.token().wait();
+            Ok(())
+        }));
+        let task = task.expect("there is room");
+        task.control().wait_ready(SECOND).expect("it begins");
+        task.control().remove();
+        task.wait_ended(SECOND * 9).expect("it returns");
+        assert!(is_dropped.load(Ordering::SeqCst));
+    });
 }
