@@ -4,6 +4,7 @@
 mod bounds;
 mod delay;
 mod dump;
+mod jobs;
 mod main_thread;
 mod ordering;
 mod panics;
