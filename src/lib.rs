@@ -40,7 +40,7 @@
 //! ```
 //!
 //! Features, all off by default: `testing` for the module of that name, `signals` for `Supervisor::run_until_signal`, `cron` for schedules by the wall clock,
-//! `crossbeam-workers` for worker deques by crossbeam-deque.
+//! `store-redb` for states of jobs in a file, `crossbeam-workers` for worker deques by crossbeam-deque.
 //!
 //! Numbers like POST-2 are those of the promises in `DESIGN.md`, which also has the reasons.
 #![deny(clippy::allow_attributes, clippy::allow_attributes_without_reason)]
