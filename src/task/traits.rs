@@ -125,7 +125,7 @@ impl TaskTraits {
 
     /// The task may wait for something outside the process: files, the network, another program.
     ///
-    /// It is a note for readers and changes nothing: what blocks is told to the pool by [`blocking`](crate::blocking), or by [`long_running`](Self::long_running).
+    /// It is a note for readers and changes nothing: what blocks is told to the pool by [`blocking`](crate::blocking()), or by [`long_running`](Self::long_running).
     #[must_use]
     pub const fn may_block(mut self) -> Self {
         self.may_block = true;
